@@ -1,0 +1,174 @@
+/**
+ * The contracts that the HTTP protocol speaks to and that the local store, and everything that wraps it,
+ * implements. A behaviour (cache, notify, measure) is a `Registry` around a `Registry`.
+ *
+ * All methods throw `RegistryError` for what is the client's to know; its code is named at each of them.
+ */
+import type { Descriptor } from './descriptor.ts';
+import type { Algorithm, Digest } from './digest.ts';
+import type { RepositoryName, Tag } from './name.ts';
+
+export interface Registry {
+  /** The repository of that name, whether or not anything is in it. Costs nothing. */
+  repository(name: RepositoryName): Repository;
+  /**
+   * Names of the repositories that hold something, in component-wise order (`compareRepositoryNames`).
+   * Costs what the page costs, not what the registry holds.
+   */
+  repositories(page: PageRequest): Promise<Page<RepositoryName>>;
+}
+
+export interface Repository {
+  readonly name: RepositoryName;
+  readonly blobs: Blobs;
+  readonly uploads: Uploads;
+  readonly manifests: Manifests;
+  readonly tags: Tags;
+  readonly referrers: Referrers;
+  /** Whether the repository holds anything (a layer or a manifest, not merely an upload). */
+  exists(): Promise<boolean>;
+}
+
+export interface PageRequest {
+  /** Only items after this one; it need not exist (any more). */
+  readonly last?: string;
+  /** At most so many items; at least 1. */
+  readonly limit: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Whether there is a next page, which begins after the last of `items`. */
+  readonly more: boolean;
+}
+
+/** Content and what is known of it without reading it. */
+export interface Content {
+  readonly digest: Digest;
+  /** Size of the whole content in bytes. */
+  readonly size: number;
+  readonly mediaType: string;
+}
+
+/** Half-open range of bytes `[start, end)` within a blob. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface Blobs {
+  /** @throws RegistryError `BLOB_UNKNOWN` when this repository has no link to it, or its bytes are gone. */
+  stat(digest: Digest): Promise<Content>;
+  /**
+   * The blob, or the part of it that `select` chooses once the size is known (`undefined` for all of it;
+   * `select` may throw, e.g. for a range that cannot be satisfied).
+   * @throws RegistryError `BLOB_UNKNOWN`
+   */
+  open(
+    digest: Digest,
+    select?: (content: Content) => ByteRange | undefined,
+    signal?: AbortSignal,
+  ): Promise<{ content: Content; range: ByteRange | undefined; body: Blob | ReadableStream<Uint8Array> }>;
+  /**
+   * Links a blob of another repository into this one. Without `from` it is looked for in the repositories
+   * for which `mayPull` says yes, as far as that is cheap.
+   * @returns undefined when it was not found, or where `mayPull` said no; the caller cannot tell which
+   */
+  mount(
+    digest: Digest,
+    options: { from?: RepositoryName; mayPull: (name: RepositoryName) => Promise<boolean>; signal?: AbortSignal },
+  ): Promise<Content | undefined>;
+  /** Unlinks it from this repository, visibly at once. @throws RegistryError `BLOB_UNKNOWN` */
+  delete(digest: Digest): Promise<void>;
+}
+
+export interface Uploads {
+  /** Begins an upload session. `algorithm` is what the closing request is expected to name. */
+  start(options?: { algorithm?: Algorithm }): Promise<UploadStatus>;
+  /** @throws RegistryError `BLOB_UPLOAD_UNKNOWN` */
+  status(id: string): Promise<UploadStatus>;
+  /**
+   * Appends the body. What arrived before the body failed or was aborted stays and counts.
+   * Writers of one session take turns; one that waits too long gets `BLOB_UPLOAD_INVALID` (409).
+   * @throws RegistryError `BLOB_UPLOAD_UNKNOWN`; `BLOB_UPLOAD_INVALID` (416) when `chunk.offset` is not the
+   *   session's offset; `SIZE_INVALID` when `chunk.size` is not what arrived
+   */
+  append(id: string, chunk: Chunk): Promise<UploadStatus>;
+  /**
+   * Appends the final chunk if there is one, compares the whole with `digest`, and makes it a blob of this
+   * repository, durable on return. After a wrong digest the session is gone; after any other refusal it stays.
+   * @throws RegistryError as `append`, and `DIGEST_INVALID`
+   */
+  finish(id: string, digest: Digest, chunk?: Chunk): Promise<Content>;
+  /** Ends a session and forgets its bytes. @throws RegistryError `BLOB_UPLOAD_UNKNOWN` */
+  cancel(id: string): Promise<void>;
+}
+
+export interface UploadStatus {
+  readonly id: string;
+  /** Bytes received so far. */
+  readonly offset: number;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+}
+
+/** A piece of a blob on its way in. */
+export interface Chunk {
+  readonly body: ReadableStream<Uint8Array> | null;
+  /** Where the client says the piece begins; unchecked when it does not say. */
+  readonly offset?: number;
+  /** How many bytes the client says it has; unchecked when it does not say. */
+  readonly size?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A manifest's exact bytes and what the registry knows of them. */
+export interface StoredManifest extends Content {
+  readonly bytes: Uint8Array;
+}
+
+export interface Manifests {
+  /** @throws RegistryError `MANIFEST_UNKNOWN` */
+  get(reference: Tag | Digest): Promise<StoredManifest>;
+  /**
+   * Checks and stores a manifest and points the tags at it, all or none.
+   * @throws RegistryError `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN` (one entry for each missing
+   *   descriptor), `DIGEST_INVALID` when `digest` is not the bytes' own
+   */
+  put(manifest: {
+    readonly bytes: Uint8Array;
+    /** The client's media type without parameters; undefined when it sent none. */
+    readonly mediaType: string | undefined;
+    /** What the client says the digest is; else sha256 is computed. */
+    readonly digest?: Digest;
+    readonly tags: readonly Tag[];
+    /** Conditions on the first tag's present digest, as of `If-Match` and `If-None-Match`; null means no tag. */
+    readonly precondition?: (current: Digest | null) => void;
+  }): Promise<{ content: Content; subject: Digest | undefined }>;
+  /**
+   * Deletes a manifest and every tag of this repository that points at it, visibly at once.
+   * @throws RegistryError `MANIFEST_UNKNOWN`; `NAME_UNKNOWN` when the repository does not exist
+   */
+  delete(digest: Digest): Promise<void>;
+}
+
+export interface Tags {
+  /** The digest a tag points at. @throws RegistryError `MANIFEST_UNKNOWN` */
+  resolve(tag: Tag): Promise<Digest>;
+  /** Tags in byte order. @throws RegistryError `NAME_UNKNOWN` when the repository does not exist. */
+  list(page: PageRequest): Promise<Page<Tag>>;
+  /** Removes the tag and leaves its manifest. @throws RegistryError `MANIFEST_UNKNOWN` */
+  delete(tag: Tag): Promise<void>;
+}
+
+export interface Referrers {
+  /**
+   * Descriptors of the manifests whose `subject` is `digest`, in order of their digests; empty when there
+   * is none or nothing is known of the subject. `last` is the digest of the last one seen.
+   */
+  list(
+    digest: Digest,
+    page: PageRequest & { readonly artifactTypes?: readonly string[] },
+  ): Promise<Page<Descriptor>>;
+}
