@@ -60,8 +60,11 @@ export interface StorageDriver {
    * A prefix ends with `/` or is empty.
    */
   list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
-  /** Deletes the objects; an absent one is no error. Visible to every process on return. */
-  delete(keys: readonly string[]): Promise<void>;
+  /**
+   * Deletes the objects; an absent one is no error. A key that ends with `/` stands for everything below it.
+   * Visible to every process on return, and durable unless `volatile`.
+   */
+  delete(keys: readonly string[], options?: { readonly volatile?: boolean }): Promise<void>;
 }
 
 /**

@@ -1,0 +1,133 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { request } from './http.ts';
+import { cpuSeconds, memoryOf, processIds } from './process-tree.ts';
+import type { ProcessMemory } from './process-tree.ts';
+
+/** How to start one server. */
+export interface ServerPlan {
+  /** What the table calls it. */
+  readonly name: string;
+  readonly command: readonly [string, ...string[]];
+  /** Without a slash at the end. */
+  readonly origin: string;
+  /** The folder that holds its content. */
+  readonly root: string;
+  /** Receives everything that it prints. */
+  readonly logFile: string;
+  /** A path that answers 200 once it serves. */
+  readonly readyPath: string;
+}
+
+/** Every server that runs, so that none outlives the bench however that ends. */
+const running = new Set<Server>();
+
+/** A server process, with all its children. It leads its own process group. */
+export class Server {
+  readonly name: string;
+  readonly origin: string;
+  readonly root: string;
+  readonly pid: number;
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
+
+  private constructor(plan: ServerPlan, child: ChildProcess, pid: number) {
+    this.name = plan.name;
+    this.origin = plan.origin;
+    this.root = plan.root;
+    this.pid = pid;
+    this.#child = child;
+    this.#ended = new Promise((resolve) => child.once('exit', () => resolve()));
+  }
+
+  /** Starts the process and returns at once; it does not serve yet. @throws Error when it cannot be spawned. */
+  static async spawn(plan: ServerPlan): Promise<Server> {
+    const log = openSync(plan.logFile, 'a');
+    try {
+      const [command, ...args] = plan.command;
+      const child = spawn(command, args, { stdio: ['ignore', log, log], detached: true });
+      const pid = await new Promise<number>((resolve, reject) => {
+        child.once('error', reject);
+        child.once('spawn', () => resolve(child.pid ?? 0));
+      });
+      const server = new Server(plan, child, pid);
+      running.add(server);
+      return server;
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  /** Starts the process and waits until it serves. @throws Error with the end of its log when it does not within 20 s. */
+  static async start(plan: ServerPlan): Promise<Server> {
+    const server = await Server.spawn(plan);
+    const deadline = performance.now() + 20_000;
+    while (server.#child.exitCode === null && performance.now() < deadline) {
+      const answer = await request('GET', plan.origin + plan.readyPath).catch(() => undefined);
+      if (answer?.status === 200) return server;
+      await sleep(20);
+    }
+    await server.stop();
+    const log = readFileSync(plan.logFile, 'utf8').trim().split('\n').slice(-5).join('\n');
+    throw new Error(`${plan.name} does not serve (${plan.command.join(' ')}):\n${log}`);
+  }
+
+  /** CPU time of the whole process tree so far, in seconds. */
+  cpuSeconds(): number {
+    return cpuSeconds(this.pid);
+  }
+
+  /** The process of the tree that has most memory. */
+  largestProcess(): ProcessMemory {
+    const [largest] = memoryOf(this.pid).sort((a, b) => b.resident - a.resident);
+    if (largest === undefined) throw new Error(`${this.name} has ended while its memory was measured`);
+    return largest;
+  }
+
+  /** Resident memory of the whole tree, in bytes. Pages that its processes share count once for each. */
+  residentBytes(): number {
+    return memoryOf(this.pid).reduce((sum, process) => sum + process.resident, 0);
+  }
+
+  /** Ends the tree: SIGTERM, and SIGKILL to what is left after 5 s. */
+  async stop(): Promise<void> {
+    const pids = processIds(this.pid);
+    if (this.#child.exitCode === null) this.#child.kill('SIGTERM');
+    await Promise.race([this.#ended, sleep(5000, undefined, { ref: false })]);
+    this.kill(pids);
+    await this.#ended;
+  }
+
+  /** Ends the tree at once. `pids` are members known from before, in case the leader is gone. */
+  kill(pids: readonly number[] = processIds(this.pid)): void {
+    running.delete(this);
+    for (const pid of [-this.pid, ...pids]) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        continue; // already gone
+      }
+    }
+  }
+}
+
+/** Ends every server at once. For the end of the bench, whatever its reason; safe in an `exit` listener. */
+export function killServers(): void {
+  for (const server of running) server.kill();
+}
+
+/** A TCP port on 127.0.0.1 that was free a moment ago. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      probe.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,90 @@
+import { closeSync, constants, fstatSync, openSync, writev } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { type AppendWriter, ObjectNotFound, OffsetMismatch, StorageFailure } from '../driver.ts';
+import { makeDirectory, syncData } from './durability.ts';
+import { isAbsent, storageError } from './failures.ts';
+
+const writeAll = promisify(writev);
+
+const TO_WRITE = constants.O_WRONLY;
+const TO_CREATE = constants.O_WRONLY | constants.O_CREAT;
+
+/** Opens a file to be written on from `offset`, which must be its size. */
+export function openAppend(key: string, path: string, offset: number): AppendWriter {
+  const fd = openForWriting(key, path, offset);
+  const size = fstatSync(fd).size;
+  if (size !== offset) {
+    closeSync(fd);
+    throw new OffsetMismatch(key, offset, size);
+  }
+  return new FileAppendWriter(fd, key, path, offset);
+}
+
+function openForWriting(key: string, path: string, offset: number): number {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return openSync(path, offset === 0 ? TO_CREATE : TO_WRITE, 0o644);
+    } catch (error) {
+      if (offset > 0 && isAbsent(error)) throw new ObjectNotFound(key);
+      if (!isAbsent(error) || attempt >= 5) throw storageError(error, key, path);
+      makeDirectory(dirname(path));
+    }
+  }
+}
+
+class FileAppendWriter implements AppendWriter {
+  readonly #fd: number;
+  readonly #key: string;
+  readonly #path: string;
+  #offset: number;
+
+  constructor(fd: number, key: string, path: string, offset: number) {
+    this.#fd = fd;
+    this.#key = key;
+    this.#path = path;
+    this.#offset = offset;
+  }
+
+  async write(chunks: readonly Uint8Array[]): Promise<void> {
+    let rest = chunks.filter((chunk) => chunk.byteLength > 0);
+    while (rest.length > 0) {
+      let written: number;
+      try {
+        written = (await writeAll(this.#fd, rest, this.#offset)).bytesWritten;
+      } catch (error) {
+        throw storageError(error, this.#key, this.#path);
+      }
+      if (written === 0) throw new StorageFailure(`${this.#path}: nothing could be written`, 'EIO');
+      this.#offset += written;
+      rest = without(rest, written);
+    }
+  }
+
+  async sync(): Promise<void> {
+    try {
+      await syncData(this.#fd);
+    } catch (error) {
+      throw storageError(error, this.#key, this.#path);
+    }
+  }
+
+  close(): Promise<void> {
+    closeSync(this.#fd);
+    return Promise.resolve();
+  }
+}
+
+/** The chunks that remain after the first `bytes` bytes were taken: a disk may take less than it is given. */
+function without(chunks: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let skip = bytes;
+  const rest: Uint8Array[] = [];
+  for (const chunk of chunks) {
+    if (skip >= chunk.byteLength) skip -= chunk.byteLength;
+    else {
+      rest.push(skip === 0 ? chunk : chunk.subarray(skip));
+      skip = 0;
+    }
+  }
+  return rest;
+}

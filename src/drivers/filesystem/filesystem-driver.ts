@@ -1,0 +1,311 @@
+/** Objects as files below a root directory: `registry:2`'s `filesystem` driver, with the same files. */
+import {
+  closeSync,
+  linkSync,
+  openAsBlob,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  write,
+  writeSync,
+} from 'node:fs';
+import { rm, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import {
+  type Appends,
+  type AppendWriter,
+  type ListOptions,
+  type LocalFiles,
+  type Moves,
+  type ObjectBody,
+  ObjectExists,
+  type ObjectInfo,
+  ObjectNotFound,
+  type ReadOptions,
+  type ReadsSmall,
+  type StorageDriver,
+  StorageFailure,
+  type WriteOptions,
+} from '../driver.ts';
+import { openAppend } from './append-writer.ts';
+import { makeDirectory, syncDirectories, syncDirectory, syncFile } from './durability.ts';
+import { codeOf, isAbsent, storageError } from './failures.ts';
+import { entriesInKeyOrder, firstAfter, SortedDirectories } from './listing.ts';
+import { sweepTemporary, temporaryName } from './temporary.ts';
+
+/** Our own folder in the root; it is outside `docker/`, where `registry:2` keeps everything. */
+const TEMPORARY = '_entrepot/tmp';
+
+/** How often a directory that another process prunes under a writer's feet is made again. */
+const ATTEMPTS = 10;
+
+const writeFile = promisify(write);
+
+const SAFE_KEY = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\0]+$/;
+
+export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSmall, LocalFiles {
+  readonly #root: string;
+  readonly #temporary: string;
+  readonly #directories = new SortedDirectories();
+
+  /** `root` is an absolute path. Nothing is touched until `prepare` is called. */
+  constructor(root: string) {
+    this.#root = root;
+    this.#temporary = join(root, TEMPORARY);
+  }
+
+  /**
+   * Makes the root if it is missing and removes what crashed processes left half-written.
+   * @throws StorageFailure when the root cannot be written to
+   */
+  prepare(): void {
+    try {
+      sweepTemporary(this.#temporary);
+    } catch (error) {
+      const failure = storageError(error, '', this.#root);
+      if (failure instanceof ObjectNotFound) {
+        throw new StorageFailure(
+          `${this.#root}: there is a file where a folder is needed (ENOTDIR)`,
+          'ENOTDIR',
+        );
+      }
+      throw failure;
+    }
+  }
+
+  localPath(key: string): string {
+    return `${this.#root}/${key}`;
+  }
+
+  #path(key: string): string {
+    if (!SAFE_KEY.test(key)) throw new Error(`not a storage key: ${JSON.stringify(key)}`);
+    return `${this.#root}/${key}`;
+  }
+
+  stat(key: string): Promise<ObjectInfo> {
+    const stats = this.#fileStats(key);
+    if (stats === undefined) return Promise.reject(new ObjectNotFound(key));
+    return Promise.resolve({ key, size: stats.size, modified: stats.mtimeMs });
+  }
+
+  statSmall(key: string): number | undefined {
+    return this.#fileStats(key)?.size;
+  }
+
+  #fileStats(key: string): { size: number; mtimeMs: number } | undefined {
+    const path = this.#path(key);
+    try {
+      const stats = statSync(path, { throwIfNoEntry: false });
+      return stats?.isFile() === true ? stats : undefined;
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw storageError(error, key, path);
+    }
+  }
+
+  /** Synchronous: about 4 µs from the page cache, where a trip through the thread pool costs 35 µs. */
+  readSmall(key: string): Uint8Array | undefined {
+    const path = this.#path(key);
+    try {
+      return readFileSync(path);
+    } catch (error) {
+      if (isAbsent(error) || codeOf(error) === 'EISDIR') return undefined;
+      throw storageError(error, key, path);
+    }
+  }
+
+  async read(key: string, options: ReadOptions = {}): Promise<Blob> {
+    const stats = this.#fileStats(key);
+    if (stats === undefined) throw new ObjectNotFound(key);
+    const blob = await openAsBlob(this.#path(key));
+    const { start = 0, end = stats.size } = options;
+    return start === 0 && end >= stats.size ? blob : blob.slice(start, end);
+  }
+
+  async write(key: string, body: ObjectBody, options: WriteOptions = {}): Promise<ObjectInfo> {
+    const path = this.#path(key);
+    const temporary = join(this.#temporary, temporaryName());
+    try {
+      const size =
+        body instanceof Uint8Array
+          ? await this.#fillAtOnce(temporary, body, options)
+          : await this.#fill(temporary, body, options);
+      const changed = this.#place(key, temporary, path, options.ifAbsent === true);
+      if (options.volatile !== true) await syncDirectories(changed);
+      return { key, size, modified: Date.now() };
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw storageError(error, key, path);
+    }
+  }
+
+  /** Writes the temporary file and syncs it; returns its size. Small writes are not worth a thread's time. */
+  async #fillAtOnce(temporary: string, body: Uint8Array, options: WriteOptions): Promise<number> {
+    checkSize(body.byteLength, options.size);
+    const fd = this.#openTemporary(temporary);
+    try {
+      for (let at = 0; at < body.byteLength; ) at += writeSync(fd, body, at);
+      if (options.volatile !== true) await syncFile(fd);
+    } finally {
+      closeSync(fd);
+    }
+    return body.byteLength;
+  }
+
+  async #fill(temporary: string, body: ReadableStream<Uint8Array>, options: WriteOptions): Promise<number> {
+    const fd = this.#openTemporary(temporary);
+    let size = 0;
+    try {
+      for await (const chunk of body) {
+        options.signal?.throwIfAborted();
+        for (let at = 0; at < chunk.byteLength; ) {
+          at += (await writeFile(fd, chunk, at, chunk.byteLength - at, size + at)).bytesWritten;
+        }
+        size += chunk.byteLength;
+      }
+      checkSize(size, options.size);
+      if (options.volatile !== true) await syncFile(fd);
+    } finally {
+      closeSync(fd);
+    }
+    return size;
+  }
+
+  #openTemporary(path: string): number {
+    try {
+      return openSync(path, 'wx', 0o644);
+    } catch (error) {
+      if (!isAbsent(error)) throw error;
+      makeDirectory(this.#temporary);
+      return openSync(path, 'wx', 0o644);
+    }
+  }
+
+  /** Gives a finished file its name, and returns the directories whose change must be synced. */
+  #place(key: string, temporary: string, path: string, ifAbsent: boolean): string[] {
+    for (let attempt = 0; ; attempt += 1) {
+      const changed = makeDirectory(dirname(path));
+      try {
+        if (ifAbsent) {
+          linkSync(temporary, path);
+          unlinkSync(temporary);
+        } else renameSync(temporary, path);
+        return changed;
+      } catch (error) {
+        if (ifAbsent && codeOf(error) === 'EEXIST') throw new ObjectExists(key);
+        if (!isAbsent(error) || attempt >= ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async move(from: string, to: string, options: { readonly volatile?: boolean } = {}): Promise<void> {
+    const source = this.#path(from);
+    const target = this.#path(to);
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const changed = makeDirectory(dirname(target));
+        renameSync(source, target);
+        if (options.volatile !== true) await syncDirectories(changed);
+        return;
+      } catch (error) {
+        if (!isAbsent(error)) throw storageError(error, from, source);
+        if (attempt >= ATTEMPTS || this.#fileStats(from) === undefined) throw new ObjectNotFound(from);
+      }
+    }
+  }
+
+  async openAppend(key: string, offset: number): Promise<AppendWriter> {
+    return openAppend(key, this.#path(key), offset);
+  }
+
+  async *list(prefix: string, options: ListOptions = {}): AsyncIterable<ObjectInfo> {
+    if (prefix !== '' && !prefix.endsWith('/'))
+      throw new Error(`a listing's prefix ends with "/": ${prefix}`);
+    const { limit = Number.POSITIVE_INFINITY } = options;
+    if (limit <= 0) return;
+    let given = 0;
+    const entries = options.delimiter === '/' ? this.#level(prefix, options) : this.#tree(prefix, options);
+    for await (const entry of entries) {
+      options.signal?.throwIfAborted();
+      yield entry;
+      given += 1;
+      if (given >= limit) return;
+    }
+  }
+
+  async *#level(prefix: string, { after = '' }: ListOptions): AsyncIterable<ObjectInfo> {
+    const names = await this.#directories.names(`${this.#root}/${prefix}`);
+    const last = after.startsWith(prefix) ? after.slice(prefix.length).replace(/\/$/, '') : '';
+    if (last === '' && after > prefix) return;
+    for (let index = last === '' ? 0 : firstAfter(names, last); index < names.length; index += 1) {
+      const key = `${prefix}${names[index] ?? ''}`;
+      const stats = statSync(`${this.#root}/${key}`, { throwIfNoEntry: false });
+      if (stats === undefined) continue;
+      if (stats.isDirectory()) yield { key: `${key}/`, size: 0, modified: 0 };
+      else yield { key, size: stats.size, modified: stats.mtimeMs };
+    }
+  }
+
+  async *#tree(prefix: string, options: ListOptions): AsyncIterable<ObjectInfo> {
+    const { after = '' } = options;
+    for (const { name, directory } of entriesInKeyOrder(`${this.#root}/${prefix}`)) {
+      const key = `${prefix}${name}`;
+      if (directory) {
+        if (`${key}0` > after) yield* this.#tree(`${key}/`, options); // '0' follows '/': past all keys below
+        continue;
+      }
+      const stats = key > after ? this.#fileStats(key) : undefined;
+      if (stats !== undefined) yield { key, size: stats.size, modified: stats.mtimeMs };
+    }
+  }
+
+  async delete(keys: readonly string[], options: { readonly volatile?: boolean } = {}): Promise<void> {
+    const changed = new Set<string>();
+    for (const key of keys) {
+      const path = this.#path(key.endsWith('/') ? key.slice(0, -1) : key);
+      try {
+        if (key.endsWith('/')) await rm(path, { recursive: true, force: true });
+        else await unlink(path);
+      } catch (error) {
+        if (isAbsent(error)) continue;
+        throw storageError(error, key, path);
+      }
+      changed.add(this.#prune(dirname(path)));
+    }
+    if (options.volatile !== true) await Promise.all([...changed].map(syncDirectory));
+  }
+
+  /** Removes the directories that a deletion left empty; returns the first that stays. */
+  #prune(directory: string): string {
+    let at = directory;
+    while (at.length > this.#root.length) {
+      try {
+        rmdirSync(at);
+      } catch {
+        return at;
+      }
+      at = dirname(at);
+    }
+    return at;
+  }
+
+  /** Whether the root can be written to; the message of what is thrown says why not. @throws StorageFailure */
+  probe(): void {
+    const path = join(this.#temporary, temporaryName());
+    try {
+      closeSync(openSync(path, 'wx'));
+      unlinkSync(path);
+    } catch (error) {
+      throw storageError(error, TEMPORARY, this.#root);
+    }
+  }
+}
+
+function checkSize(size: number, expected: number | undefined): void {
+  if (expected !== undefined && expected !== size) throw new Error(`expected ${expected} bytes to store, got ${size}`);
+}

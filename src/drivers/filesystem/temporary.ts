@@ -1,0 +1,49 @@
+/**
+ * Names for files that are being written. They live in one folder of the root, so that what a crash leaves
+ * behind is found at once. A name tells its maker: `<host>.<pid>.<start>.<counter>`.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+
+/** Older leftovers of other machines are removed; in milliseconds. A file still written to is younger. */
+const ABANDONED_AFTER = 24 * 3600_000;
+
+const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 12);
+
+/** When a process of this machine began, in clock ticks since boot; '0' where the system does not tell. */
+function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '0';
+  } catch {
+    return undefined;
+  }
+}
+
+const OWN_START = startOf(process.pid) ?? '0';
+
+let counter = 0;
+
+/** A name that no other process and no other call gives. */
+export function temporaryName(): string {
+  counter += 1;
+  return `${HOST}.${process.pid}.${OWN_START}.${counter}`;
+}
+
+/** Removes what processes that are no more left in the folder, which is made if it is missing. */
+export function sweepTemporary(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    if (isAbandoned(name, path)) rmSync(path, { force: true, recursive: true });
+  }
+}
+
+function isAbandoned(name: string, path: string): boolean {
+  const [host, pid, start] = name.split('.');
+  if (host === HOST && start !== '0') return startOf(Number(pid)) !== start;
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats !== undefined && Date.now() - stats.mtimeMs > ABANDONED_AFTER;
+}

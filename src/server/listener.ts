@@ -1,0 +1,56 @@
+/**
+ * What the product asks of an HTTP server. `bun.ts` and `node.ts` are its two implementations; the tests in
+ * `test/server/` hold them to the same behaviour.
+ */
+
+/** What a handler may know of, and ask from, the connection that a request came by. */
+export interface Connection {
+  /** The peer's IP address (an IPv4 peer of a dual-stack socket in IPv4 form); `''` for a unix socket. */
+  readonly remoteAddress: string;
+  /** Whether the request came by TLS. */
+  readonly encrypted: boolean;
+  /**
+   * Lifts the runtime's idle limit for this request, up to its answer: for a handler with its own watchdog.
+   * Without it a slow but honest upload is cut, because the idle limit asks for some 16 KB/s and not for life.
+   */
+  liftIdleLimit(): void;
+}
+
+/**
+ * Answers a request. `request.url` is always absolute and has the path as the WHATWG URL parser leaves it:
+ * `.` and `..` segments (also as `%2e`) and `\` are resolved, everything else (`//`, `%2f`, `%00`) is as sent.
+ * `request.signal` aborts when the client leaves before the answer is sent. A handler that throws is answered
+ * with a bare 500, so it had better not.
+ */
+export type Handler = (request: Request, connection: Connection) => Promise<Response>;
+
+/** Where to listen. An empty hostname means every address of the machine, IPv6 and IPv4. */
+export type Address = { readonly hostname: string; readonly port: number } | { readonly unix: string };
+
+export interface ListenOptions {
+  /** Port 0 takes a free one, told by `Listener.port`. */
+  readonly address: Address;
+  /** PEM texts; the certificate may be followed by its chain. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
+  /** Share the port with other processes of this user (SO_REUSEPORT); the kernel spreads connections. */
+  readonly reusePort: boolean;
+  /** Seconds without traffic after which a connection is closed; 0 for never. The runtime may round it up to 4 s. */
+  readonly idleSeconds: number;
+  readonly handler: Handler;
+}
+
+export interface Listener {
+  /** The bound hostname, or the path of the unix socket. */
+  readonly hostname: string;
+  /** The bound port; 0 for a unix socket. */
+  readonly port: number;
+  /** Requests under way: received and not yet answered to the last byte. */
+  pending(): number;
+  /** Accepts nothing new; resolves when the requests under way are answered. */
+  drain(): Promise<void>;
+  /** Ends everything now: requests under way are cut. */
+  close(): Promise<void>;
+}
+
+/** Starts to listen. @throws AddressUnavailable when the address is used, unknown or not permitted */
+export type Listen = (options: ListenOptions) => Promise<Listener>;

@@ -1,0 +1,105 @@
+import { ObjectNotFound } from '../drivers/driver.ts';
+import { MEDIA_TYPE } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { RepositoryName } from '../oci/name.ts';
+import type { Blobs, ByteRange, Content } from '../oci/registry.ts';
+import { blobKey, layerLinkKey, revisionLinkKey } from './layout.ts';
+import type { BlobSources } from './blob-sources.ts';
+import type { Objects } from './objects.ts';
+
+/** A blob that a repository has: where its bytes are, and how many. */
+interface Found {
+  readonly key: string;
+  readonly content: Content;
+}
+
+/**
+ * The blobs of one repository. Content is reachable only through a link in the repository itself: that the
+ * bytes lie in the storage for another one's sake opens nothing (CVE-2024-39897).
+ */
+export class StoredBlobs implements Blobs {
+  readonly #objects: Objects;
+  readonly #sources: BlobSources;
+  readonly #name: RepositoryName;
+
+  constructor(objects: Objects, sources: BlobSources, name: RepositoryName) {
+    this.#objects = objects;
+    this.#sources = sources;
+    this.#name = name;
+  }
+
+  async stat(digest: Digest): Promise<Content> {
+    return (await this.#find(digest)).content;
+  }
+
+  async open(
+    digest: Digest,
+    select?: (content: Content) => ByteRange | undefined,
+    signal?: AbortSignal,
+  ): Promise<{ content: Content; range: ByteRange | undefined; body: Blob | ReadableStream<Uint8Array> }> {
+    const { key, content } = await this.#find(digest);
+    const range = select?.(content);
+    try {
+      const body = await this.#objects.driver.read(key, {
+        ...range,
+        ...(signal === undefined ? {} : { signal }),
+      });
+      return { content, range, body };
+    } catch (error) {
+      if (error instanceof ObjectNotFound) throw unknown(digest);
+      throw error;
+    }
+  }
+
+  async #find(digest: Digest): Promise<Found> {
+    const found = await findBlob(this.#objects, this.#name, digest);
+    if (found === undefined) throw unknown(digest);
+    this.#sources.note(digest, this.#name);
+    return found;
+  }
+
+  async mount(
+    digest: Digest,
+    options: { from?: RepositoryName; mayPull: (name: RepositoryName) => Promise<boolean>; signal?: AbortSignal },
+  ): Promise<Content | undefined> {
+    const source = await this.#sources.find(digest, options);
+    if (source === undefined) return undefined;
+    const found = await findBlob(this.#objects, source, digest);
+    if (found === undefined) return undefined;
+    // The link is copied with the digest that it names, which may not be the one asked for (layout.ts).
+    const target = (await this.#objects.link(layerLinkKey(source, digest))) ?? digest;
+    await this.#objects.writeLink(layerLinkKey(this.#name, digest), target);
+    this.#sources.note(digest, this.#name);
+    return found.content;
+  }
+
+  async delete(digest: Digest): Promise<void> {
+    const key = layerLinkKey(this.#name, digest);
+    if (!(await this.#objects.exists(key))) throw unknown(digest);
+    await this.#objects.driver.delete([key]);
+  }
+}
+
+/**
+ * The blob behind a repository's link, or undefined when there is no link or its bytes are gone. Manifests
+ * can be fetched as blobs too, as clients do that resolve a digest without knowing what it is (containerd).
+ */
+async function findBlob(objects: Objects, name: RepositoryName, digest: Digest): Promise<Found | undefined> {
+  const target =
+    (await objects.link(layerLinkKey(name, digest))) ?? (await objects.link(revisionLinkKey(name, digest)));
+  if (target === undefined) return undefined;
+  const key = blobKey(target);
+  const size = await objects.size(key);
+  if (size === undefined) return undefined;
+  return { key, content: { digest, size, mediaType: MEDIA_TYPE.octetStream } };
+}
+
+/** Whether a repository has the blob: linked, and its bytes are there. */
+export async function hasBlob(objects: Objects, name: RepositoryName, digest: Digest): Promise<boolean> {
+  return (await findBlob(objects, name, digest)) !== undefined;
+}
+
+function unknown(digest: Digest): RegistryError {
+  return new RegistryError('BLOB_UNKNOWN', 'the blob is not known to this repository', { detail: { digest } });
+}

@@ -1,0 +1,105 @@
+/**
+ * Every key of the local store. The layout is `registry:2`'s (distribution, registry/storage/paths.go), so that
+ * either server can open the other's data; `*` marks what only Entrepot writes. Names of ours begin with `_`,
+ * which no repository component can, lie where `registry:2` does not look, and can all be derived anew.
+ *
+ *     docker/registry/v2/
+ *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
+ *       repositories/<name>/
+ *         _layers/<alg>/<hex>/link                         digest of a blob that the repository may serve
+ *         _layers/_repository                            * empty: makes `registry:2` list a repository without blobs
+ *         _manifests/revisions/<alg>/<hex>/link            the same for a manifest
+ *         _manifests/tags/<tag>/current/link               the digest that the tag points at
+ *         _manifests/tags/<tag>/index/<alg>/<hex>/link     each digest that it ever pointed at
+ *         _manifests/tags/<tag>/_lock                    * held while a conditional change of the tag is decided
+ *         _referrers/<alg>/<hex>/<alg>-<hex>             * of a subject: descriptor (JSON) of one referrer
+ *         _uploads/<uuid>/data                             the bytes so far, while nobody writes them
+ *         _uploads/<uuid>/_data.<owner>                  * the same file while the owner writes it (claims.ts)
+ *         _uploads/<uuid>/startedat                        RFC 3339
+ *         _uploads/<uuid>/_checkpoint                    * JSON: an offset and the digests of the bytes before it
+ *         _uploads/<uuid>/hashstates/<alg>/<offset>        of `registry:2`; not readable by us, removed with the rest
+ *
+ * A `link` holds `<alg>:<hex>` and no line end. It may name another digest than its path: `registry:2` keeps
+ * a blob that was pushed by sha512 under its sha256.
+ */
+import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts';
+import type { RepositoryName, Tag } from '../oci/name.ts';
+
+const ROOT = 'docker/registry/v2';
+
+export const REPOSITORIES = `${ROOT}/repositories/`;
+
+function path(digest: Digest): string {
+  return `${algorithmOf(digest)}/${hexOf(digest)}`;
+}
+
+export function blobKey(digest: Digest): string {
+  const hex = hexOf(digest);
+  return `${ROOT}/blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}/data`;
+}
+
+/** Prefix of all that belongs to a repository, and of the repositories below it. */
+export function repositoryPrefix(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/`;
+}
+
+export function layersPrefix(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_layers/`;
+}
+
+export function layerLinkKey(name: RepositoryName, digest: Digest): string {
+  return `${REPOSITORIES}${name}/_layers/${path(digest)}/link`;
+}
+
+export function repositoryMarkKey(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_layers/_repository`;
+}
+
+export function revisionsPrefix(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_manifests/revisions/`;
+}
+
+export function revisionLinkKey(name: RepositoryName, digest: Digest): string {
+  return `${REPOSITORIES}${name}/_manifests/revisions/${path(digest)}/link`;
+}
+
+export function tagsPrefix(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_manifests/tags/`;
+}
+
+export function tagPrefix(name: RepositoryName, tag: Tag): string {
+  return `${REPOSITORIES}${name}/_manifests/tags/${tag}/`;
+}
+
+export function tagCurrentKey(name: RepositoryName, tag: Tag): string {
+  return `${REPOSITORIES}${name}/_manifests/tags/${tag}/current/link`;
+}
+
+export function tagIndexKey(name: RepositoryName, tag: Tag, digest: Digest): string {
+  return `${REPOSITORIES}${name}/_manifests/tags/${tag}/index/${path(digest)}/link`;
+}
+
+export function tagLockKey(name: RepositoryName, tag: Tag): string {
+  return `${REPOSITORIES}${name}/_manifests/tags/${tag}/_lock`;
+}
+
+export function referrersPrefix(name: RepositoryName, subject: Digest): string {
+  return `${REPOSITORIES}${name}/_referrers/${path(subject)}/`;
+}
+
+/** The last component of a referrer's key; its order is that of the digests. */
+export function referrerEntry(referrer: Digest): string {
+  return `${algorithmOf(referrer)}-${hexOf(referrer)}`;
+}
+
+export function referrerKey(name: RepositoryName, subject: Digest, referrer: Digest): string {
+  return referrersPrefix(name, subject) + referrerEntry(referrer);
+}
+
+export function uploadsPrefix(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_uploads/`;
+}
+
+export function uploadPrefix(name: RepositoryName, id: string): string {
+  return `${REPOSITORIES}${name}/_uploads/${id}/`;
+}

@@ -1,0 +1,129 @@
+/**
+ * The driver with every optional capability filled in: what a driver cannot do itself is done here, more
+ * slowly, with the five methods that each has.
+ */
+import {
+  type AppendWriter,
+  canAppend,
+  canMove,
+  canReadSmall,
+  hasLocalFiles,
+  type ListOptions,
+  type ObjectInfo,
+  ObjectNotFound,
+  OffsetMismatch,
+  type StorageDriver,
+} from '../drivers/driver.ts';
+import { type Digest, isDigest } from '../oci/digest.ts';
+
+const TEXT = new TextDecoder('latin1');
+
+export class Objects {
+  readonly driver: StorageDriver;
+  readonly #small;
+  readonly #moves;
+  readonly #appends;
+  readonly #local;
+
+  constructor(driver: StorageDriver) {
+    this.driver = driver;
+    this.#small = canReadSmall(driver) ? driver : undefined;
+    this.#moves = canMove(driver) ? driver : undefined;
+    this.#appends = canAppend(driver) ? driver : undefined;
+    this.#local = hasLocalFiles(driver) ? driver : undefined;
+  }
+
+  /** The bytes of a small object, or undefined when there is none. */
+  async bytes(key: string): Promise<Uint8Array | undefined> {
+    if (this.#small !== undefined) return this.#small.readSmall(key);
+    try {
+      return new Uint8Array(await new Response(await this.driver.read(key)).arrayBuffer());
+    } catch (error) {
+      if (error instanceof ObjectNotFound) return undefined;
+      throw error;
+    }
+  }
+
+  /** The size in bytes of an object, or undefined when there is none. */
+  async size(key: string): Promise<number | undefined> {
+    if (this.#small !== undefined) return this.#small.statSmall(key);
+    return (await this.info(key))?.size;
+  }
+
+  async info(key: string): Promise<ObjectInfo | undefined> {
+    try {
+      return await this.driver.stat(key);
+    } catch (error) {
+      if (error instanceof ObjectNotFound) return undefined;
+      throw error;
+    }
+  }
+
+  async exists(key: string): Promise<boolean> {
+    return (await this.size(key)) !== undefined;
+  }
+
+  /** The digest that a link names; undefined when there is no link, or a damaged one (empty after a crash). */
+  async link(key: string): Promise<Digest | undefined> {
+    const bytes = await this.bytes(key);
+    if (bytes === undefined) return undefined;
+    const text = TEXT.decode(bytes).trimEnd();
+    return isDigest(text) ? text : undefined;
+  }
+
+  async writeLink(key: string, digest: Digest): Promise<void> {
+    const bytes = Buffer.from(digest, 'latin1');
+    await this.driver.write(key, bytes, { size: bytes.byteLength });
+  }
+
+  /** Entries of one level below `prefix`, by name; see `StorageDriver.list`. */
+  level(prefix: string, options: Omit<ListOptions, 'delimiter'> = {}): AsyncIterable<ObjectInfo> {
+    return this.driver.list(prefix, { ...options, delimiter: '/' });
+  }
+
+  /** Where the object is as a file of this machine, if it is one. */
+  localPath(key: string): string | undefined {
+    return this.#local?.localPath(key);
+  }
+
+  /** Renames, atomically where the driver can; else by a copy, with the caller seeing to there being one mover. */
+  async move(from: string, to: string, options: { volatile?: boolean } = {}): Promise<void> {
+    if (this.#moves !== undefined) return this.#moves.move(from, to, options);
+    await this.driver.write(to, streamOf(await this.driver.read(from)), options);
+    await this.driver.delete([from]);
+  }
+
+  /** Opens an object to be written on; without the driver's help each append rewrites what came before. */
+  async openAppend(key: string, offset: number): Promise<AppendWriter> {
+    if (this.#appends !== undefined) return this.#appends.openAppend(key, offset);
+    const size = (await this.size(key)) ?? 0;
+    if (size !== offset) throw new OffsetMismatch(key, offset, size);
+    const { driver } = this;
+    if (offset === 0) await driver.write(key, new Uint8Array());
+    return {
+      async write(chunks) {
+        const before = streamOf(await driver.read(key));
+        await driver.write(key, concatenation(before, chunks));
+      },
+      sync: () => Promise.resolve(),
+      close: () => Promise.resolve(),
+    };
+  }
+}
+
+/** The body as a stream. */
+export function streamOf(body: Blob | ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  return body instanceof Blob ? body.stream() : body;
+}
+
+function concatenation(
+  before: ReadableStream<Uint8Array>,
+  chunks: readonly Uint8Array[],
+): ReadableStream<Uint8Array> {
+  const joined = new TransformStream<Uint8Array, Uint8Array>({
+    flush(controller) {
+      for (const chunk of chunks) controller.enqueue(chunk);
+    },
+  });
+  return before.pipeThrough(joined);
+}
