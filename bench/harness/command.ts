@@ -34,7 +34,9 @@ export function toolPath(tool: string): string {
       continue;
     }
   }
-  throw new Error(`${tool} is not installed: apt-get install -y --no-install-recommends ${PACKAGES[tool] ?? tool}`);
+  throw new Error(
+    `${tool} is not installed: apt-get install -y --no-install-recommends ${PACKAGES[tool] ?? tool}`,
+  );
 }
 
 /**
@@ -54,7 +56,12 @@ export function run(command: string, args: readonly string[]): Promise<CommandRe
     child.once('close', (code, signal) => {
       const seconds = (performance.now() - begin) / 1000;
       if (code === 0) resolve({ stdout, seconds });
-      else reject(new Error(`${command} ${args.join(' ')}: ended with ${signal ?? code}: ${(stderr || stdout).trim()}`));
+      else
+        reject(
+          new Error(
+            `${command} ${args.join(' ')}: ended with ${signal ?? code}: ${(stderr || stdout).trim()}`,
+          ),
+        );
     });
   });
 }

@@ -70,7 +70,8 @@ export function memoryOf(root: number): ProcessMemory[] {
     } catch {
       return [];
     }
-    const kilobytes = (key: string): number => Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0);
+    const kilobytes = (key: string): number =>
+      Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0);
     return [{ pid, resident: kilobytes('VmRSS') * 1024, anonymous: kilobytes('RssAnon') * 1024 }];
   });
 }

@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request } from './http.ts';
-import { cpuSeconds, memoryOf, processIds } from './process-tree.ts';
+import { cpuSeconds, memoryOf } from './process-tree.ts';
 import type { ProcessMemory } from './process-tree.ts';
 
 /** How to start one server. */
@@ -20,6 +20,8 @@ export interface ServerPlan {
   readonly logFile: string;
   /** A path that answers 200 once it serves. */
   readonly readyPath: string;
+  /** The certificate (PEM) that an https origin is verified with. */
+  readonly ca?: string;
 }
 
 /** Every server that runs, so that none outlives the bench however that ends. */
@@ -66,7 +68,9 @@ export class Server {
     const server = await Server.spawn(plan);
     const deadline = performance.now() + 20_000;
     while (server.#child.exitCode === null && performance.now() < deadline) {
-      const answer = await request('GET', plan.origin + plan.readyPath).catch(() => undefined);
+      const answer = await request('GET', plan.origin + plan.readyPath, { ca: plan.ca }).catch(
+        () => undefined,
+      );
       if (answer?.status === 200) return server;
       await sleep(20);
     }
@@ -92,24 +96,21 @@ export class Server {
     return memoryOf(this.pid).reduce((sum, process) => sum + process.resident, 0);
   }
 
-  /** Ends the tree: SIGTERM, and SIGKILL to what is left after 5 s. */
+  /** Ends the tree: SIGTERM, and SIGKILL to what is left of it after 5 s. */
   async stop(): Promise<void> {
-    const pids = processIds(this.pid);
     if (this.#child.exitCode === null) this.#child.kill('SIGTERM');
     await Promise.race([this.#ended, sleep(5000, undefined, { ref: false })]);
-    this.kill(pids);
+    this.kill();
     await this.#ended;
   }
 
-  /** Ends the tree at once. `pids` are members known from before, in case the leader is gone. */
-  kill(pids: readonly number[] = processIds(this.pid)): void {
+  /** Ends the process group at once. */
+  kill(): void {
     running.delete(this);
-    for (const pid of [-this.pid, ...pids]) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        continue; // already gone
-      }
+    try {
+      process.kill(-this.pid, 'SIGKILL');
+    } catch {
+      return; // nobody is left in it
     }
   }
 }

@@ -85,7 +85,7 @@ export function readAnnotations(
 ): Readonly<Record<string, string>> | undefined {
   if (value === undefined || value === null) return undefined;
   if (!isObject(value)) throw invalid(field, 'must be an object of strings');
-  const annotations = Object.create(null) as Record<string, string>;
+  const annotations: Record<string, string> = Object.create(null);
   for (const [key, text] of value) {
     if (typeof text !== 'string') {
       throw invalid(field, 'must have only strings as values', { key: key.slice(0, 256) });

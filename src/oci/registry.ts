@@ -77,7 +77,11 @@ export interface Blobs {
    */
   mount(
     digest: Digest,
-    options: { from?: RepositoryName; mayPull: (name: RepositoryName) => Promise<boolean>; signal?: AbortSignal },
+    options: {
+      from?: RepositoryName;
+      mayPull: (name: RepositoryName) => Promise<boolean>;
+      signal?: AbortSignal;
+    },
   ): Promise<Content | undefined>;
   /** Unlinks it from this repository, visibly at once. @throws RegistryError `BLOB_UNKNOWN` */
   delete(digest: Digest): Promise<void>;
@@ -121,6 +125,8 @@ export interface Chunk {
   /** How many bytes the client says it has; unchecked when it does not say. */
   readonly size?: number;
   readonly signal?: AbortSignal;
+  /** Called for each piece that arrives, so that the caller can tell a slow client from a stalled one. */
+  readonly onProgress?: () => void;
 }
 
 /** A manifest's exact bytes and what the registry knows of them. */

@@ -101,7 +101,7 @@ function descriptor(value: JsonValue | undefined): Descriptor | undefined {
   return {
     mediaType: text(field(value, 'mediaType')) ?? '',
     digest,
-    size: size instanceof JsonNumber ? Math.max(0, Math.trunc(Number(size.text))) : 0,
+    size: size instanceof JsonNumber && /^[0-9]{1,19}$/.test(size.text) ? Number(size.text) : 0,
     ...(artifactType !== undefined && { artifactType }),
     ...(annotations !== undefined && { annotations }),
     ...(isList(urls) && { urls: urls.filter((url) => typeof url === 'string') }),
@@ -126,7 +126,7 @@ function text(value: JsonValue | undefined): string | undefined {
 
 function strings(value: JsonValue | undefined): Readonly<Record<string, string>> | undefined {
   if (!isObject(value)) return undefined;
-  const record = Object.create(null) as Record<string, string>;
+  const record: Record<string, string> = Object.create(null);
   for (const [key, item] of value) if (typeof item === 'string') record[key] = item;
   return record;
 }

@@ -84,7 +84,9 @@ function serve(options: ListenOptions, address: Address): Bun.Server<undefined> 
     fetch: answering(handler, tls !== undefined, idleTimeout),
     error: failed,
   };
-  if ('unix' in address) return Bun.serve({ ...common, unix: address.unix });
+  // The declarations leave the idle limit out for unix sockets; Bun 1.4.4 honours it there as well.
+  const declared: Omit<typeof common, 'idleTimeout'> = common;
+  if ('unix' in address) return Bun.serve({ ...declared, unix: address.unix });
   return Bun.serve({ ...common, ...address, reusePort: options.reusePort });
 }
 

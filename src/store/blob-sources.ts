@@ -49,7 +49,11 @@ export class BlobSources {
   /** A repository that has a link to the blob and may be pulled from; undefined when none was found. */
   async find(
     digest: Digest,
-    options: { from?: RepositoryName; mayPull: (name: RepositoryName) => Promise<boolean>; signal?: AbortSignal },
+    options: {
+      from?: RepositoryName;
+      mayPull: (name: RepositoryName) => Promise<boolean>;
+      signal?: AbortSignal;
+    },
   ): Promise<RepositoryName | undefined> {
     if (options.from !== undefined) return this.#check(digest, options.from, options.mayPull);
     for (const name of this.#remembered.get(digest) ?? []) {

@@ -61,7 +61,11 @@ export class StoredBlobs implements Blobs {
 
   async mount(
     digest: Digest,
-    options: { from?: RepositoryName; mayPull: (name: RepositoryName) => Promise<boolean>; signal?: AbortSignal },
+    options: {
+      from?: RepositoryName;
+      mayPull: (name: RepositoryName) => Promise<boolean>;
+      signal?: AbortSignal;
+    },
   ): Promise<Content | undefined> {
     const source = await this.#sources.find(digest, options);
     if (source === undefined) return undefined;
@@ -101,5 +105,7 @@ export async function hasBlob(objects: Objects, name: RepositoryName, digest: Di
 }
 
 function unknown(digest: Digest): RegistryError {
-  return new RegistryError('BLOB_UNKNOWN', 'the blob is not known to this repository', { detail: { digest } });
+  return new RegistryError('BLOB_UNKNOWN', 'the blob is not known to this repository', {
+    detail: { digest },
+  });
 }

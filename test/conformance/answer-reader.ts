@@ -1,4 +1,13 @@
-import type { WireAnswer } from './wire.ts';
+/** One HTTP answer as it came. */
+export interface WireAnswer {
+  /** 0 when the connection was hung up on purpose. */
+  readonly status: number;
+  /** By lower-case name; each value of a repeated header is an entry. */
+  readonly headers: ReadonlyMap<string, readonly string[]>;
+  readonly body: Uint8Array;
+  /** Bytes that came after the end of the answer. */
+  readonly excess: number;
+}
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -47,6 +56,13 @@ export class AnswerReader {
   /** Says that no more bytes come: the end of a body that has no other end. */
   end(): void {
     if (this.#state === 'body' && this.#framing === 'close') this.#state = 'done';
+  }
+
+  /** What came so far, for the report of an answer that never became whole. */
+  progress(): string {
+    if (!this.begun) return 'no status line came';
+    const length = this.#headers.get('content-length')?.[0] ?? 'none';
+    return `status ${this.#status}, Content-Length ${length}, ${Buffer.concat(this.#body).length} bytes of body came`;
   }
 
   answer(): WireAnswer {

@@ -1,7 +1,7 @@
 /** What the tests say of answers: each function returns, or throws a `Failure` that shows the exchange. */
 import { createHash } from 'node:crypto';
-import { header, text } from './client.ts';
-import type { Exchange } from './client.ts';
+import { header, text } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
 import { ERROR_CODES } from './vocabulary.ts';
 import type { Algorithm } from './vocabulary.ts';
 

@@ -1,6 +1,7 @@
 import { Credentials } from './credentials.ts';
-import { exchange } from './wire.ts';
-import type { WireAnswer, WireBody } from './wire.ts';
+import type { Exchange } from './exchange.ts';
+import { transact } from './wire.ts';
+import type { WireBody } from './wire.ts';
 
 /** Header names in the spelling to send, with their values; an array sends the header once a value. */
 export type RequestHeaders = Readonly<Record<string, string | readonly string[]>>;
@@ -12,19 +13,6 @@ export interface RequestOptions {
   readonly hangUp?: boolean;
   /** The request is malformed on purpose below the API: its answer is not shown to the observers. */
   readonly malformed?: boolean;
-}
-
-/** What was sent and what came back. */
-export interface Exchange extends WireAnswer {
-  readonly method: string;
-  /** The target of the request that was answered: after a redirect, the last one. */
-  readonly target: string;
-  readonly origin: URL;
-  readonly sent: readonly (readonly [string, string])[];
-  /** Bytes of the body, undefined for a streamed one. */
-  readonly sentSize: number | undefined;
-  /** Whether the request was malformed on purpose. */
-  readonly malformed: boolean;
 }
 
 /** Sees each answer. */
@@ -87,7 +75,7 @@ export class Client {
     const carries = sent.some(([name]) => name.toLowerCase() === 'authorization');
     if (authorization !== undefined && !carries && origin.origin === this.origin.origin)
       sent.push(['Authorization', authorization]);
-    const answer = await exchange(origin, {
+    const answer = await transact(origin, {
       method,
       target: path,
       headers: sent,
@@ -104,16 +92,6 @@ export class Client {
 
 function bodySize(body: WireBody): number | undefined {
   return body instanceof Uint8Array ? body.length : undefined;
-}
-
-/** The only value of a header, or all of them joined by commas; undefined when it is absent. */
-export function header(answer: WireAnswer, name: string): string | undefined {
-  return answer.headers.get(name.toLowerCase())?.join(', ');
-}
-
-/** The body as text. */
-export function text(answer: WireAnswer): string {
-  return Buffer.from(answer.body).toString('utf8');
 }
 
 /** `target` with further query parameters behind those that it has; a list repeats the parameter. */

@@ -1,5 +1,5 @@
-import type { Exchange } from './client.ts';
-import { exchange } from './wire.ts';
+import type { Exchange } from './exchange.ts';
+import { transact } from './wire.ts';
 
 /**
  * Answers a registry's challenge with a user's name and password: by Basic, or by a Bearer token that the
@@ -40,7 +40,7 @@ export class Credentials {
       realm.searchParams.append('scope', scope);
     const service = parameters.get('service');
     if (service !== undefined) realm.searchParams.set('service', service);
-    const reply = await exchange(new URL(realm.origin), {
+    const reply = await transact(new URL(realm.origin), {
       method: 'GET',
       target: realm.pathname + realm.search,
       headers: this.#basic === undefined ? [] : [['Authorization', this.#basic]],

@@ -8,6 +8,7 @@ import { connect as connectPlain } from 'node:net';
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { AnswerReader } from './answer-reader.ts';
+import type { WireAnswer } from './answer-reader.ts';
 
 /** A body: bytes (sent with `Content-Length`) or a stream of pieces (sent chunked unless a length header is given). */
 export type WireBody = Uint8Array | (() => AsyncIterable<Uint8Array>);
@@ -23,16 +24,6 @@ export interface WireRequest {
   readonly hangUp?: boolean;
 }
 
-export interface WireAnswer {
-  /** 0 when the connection was hung up on purpose. */
-  readonly status: number;
-  /** By lower-case name; each value of a repeated header is an entry. */
-  readonly headers: ReadonlyMap<string, readonly string[]>;
-  readonly body: Uint8Array;
-  /** Bytes that came after the end of the answer. */
-  readonly excess: number;
-}
-
 /** How long a server may be silent, in milliseconds, before an exchange is given up. */
 const SILENCE = 60_000;
 
@@ -45,7 +36,7 @@ const PIECE = 64 * 1024;
  * Performs one exchange.
  * @throws Error when the connection fails or is silent for a minute before the answer is whole
  */
-export async function exchange(origin: URL, request: WireRequest): Promise<WireAnswer> {
+export async function transact(origin: URL, request: WireRequest): Promise<WireAnswer> {
   const socket = await open(origin);
   const reader = new AnswerReader(request.method);
   const answered = read(socket, reader);
@@ -82,7 +73,7 @@ function read(socket: Socket, reader: AnswerReader): Promise<void> {
       clearTimeout(linger);
       reader.end();
       if (reader.complete) resolve();
-      else reject(new Error(`the connection ended before the answer was whole${cause ? `: ${cause.message}` : ''}`));
+      else reject(new Error(`the connection ended before the answer was whole (${reader.progress()})${cause ? `: ${cause.message}` : ''}`));
     };
     socket.on('data', (bytes: Uint8Array) => {
       try {

@@ -37,7 +37,7 @@ export async function ask(
 
 /** The body as JSON of the given shape, which is not checked. */
 export async function jsonOf<T>(answer: Response): Promise<T> {
-  const value: T = await answer.json();
+  const value: T = JSON.parse(await answer.text());
   return value;
 }
 

@@ -41,6 +41,9 @@ function isExecutable(path: string): boolean {
   }
 }
 
+/** How much of a failed command's output an error shows, from its end, in characters. */
+const SHOWN = 4000;
+
 /** What a finished command left behind. */
 export interface Finished {
   readonly stdout: string;
@@ -63,7 +66,7 @@ export interface RunOptions {
 
 /**
  * Runs a command to its end. A bare name is looked up by `requireTool`.
- * @throws Error with the command line and all of its output when it fails, is killed or takes too long
+ * @throws Error with the command line and the end of its output when it fails, is killed or takes too long
  */
 export async function run(
   command: string,
@@ -105,7 +108,8 @@ export async function run(
     : outcome.code === null
       ? `was ended by ${outcome.signal}`
       : `exited with ${outcome.code}`;
-  throw new Error(`${[path, ...args].join(' ')}\n${how}\n--- stdout\n${stdout}\n--- stderr\n${stderr}`);
+  const said = `--- stdout\n${stdout.slice(-SHOWN)}\n--- stderr\n${stderr.slice(-SHOWN)}`;
+  throw new Error(`${[path, ...args].join(' ')}\n${how}\n${said}`);
 }
 
 /** Kills a process group that this process started; one that is gone already is no error. */

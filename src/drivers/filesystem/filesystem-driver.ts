@@ -149,7 +149,7 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     checkSize(body.byteLength, options.size);
     const fd = this.#openTemporary(temporary);
     try {
-      for (let at = 0; at < body.byteLength; ) at += writeSync(fd, body, at);
+      for (let at = 0; at < body.byteLength;) at += writeSync(fd, body, at);
       if (options.volatile !== true) await syncFile(fd);
     } finally {
       closeSync(fd);
@@ -163,7 +163,7 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     try {
       for await (const chunk of body) {
         options.signal?.throwIfAborted();
-        for (let at = 0; at < chunk.byteLength; ) {
+        for (let at = 0; at < chunk.byteLength;) {
           at += (await writeFile(fd, chunk, at, chunk.byteLength - at, size + at)).bytesWritten;
         }
         size += chunk.byteLength;
@@ -307,5 +307,6 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
 }
 
 function checkSize(size: number, expected: number | undefined): void {
-  if (expected !== undefined && expected !== size) throw new Error(`expected ${expected} bytes to store, got ${size}`);
+  if (expected !== undefined && expected !== size)
+    throw new Error(`expected ${expected} bytes to store, got ${size}`);
 }

@@ -1,0 +1,102 @@
+/**
+ * The effective configuration: every default filled in, in our own words and units. It holds plain JSON values
+ * only, because worker processes receive it as a message, and it is never changed after it was made.
+ */
+export interface Config {
+  readonly log: LogConfig;
+  readonly storage: StorageConfig;
+  readonly http: HttpConfig;
+  readonly validation: ValidationConfig;
+  /** Most repositories that one page of `/v2/_catalog` may hold. */
+  readonly catalog: { readonly maxEntries: number };
+  /** Most tags that one page of a tags list may hold. */
+  readonly tags: { readonly maxTags: number };
+}
+
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+export type LogFormatter = 'text' | 'json' | 'logstash';
+
+export interface LogConfig {
+  readonly level: LogLevel;
+  readonly formatter: LogFormatter;
+  /** Fields that every line of the log carries. */
+  readonly fields: Readonly<Record<string, Json>>;
+  /** Whether each request is logged. */
+  readonly accessLog: boolean;
+}
+
+export interface StorageConfig {
+  readonly driver: DriverConfig;
+  /** Whether manifests, tags and blobs can be deleted through the API. */
+  readonly deleteEnabled: boolean;
+  /** Whether every request that would change something is refused. */
+  readonly readOnly: boolean;
+  readonly uploadPurging: UploadPurgingConfig;
+}
+
+export type DriverConfig =
+  | {
+      readonly kind: 'filesystem';
+      /** An absolute path. It need not exist yet. */
+      readonly rootDirectory: string;
+      /** Most file operations at a time; at least 25. */
+      readonly maxThreads: number;
+    }
+  | { readonly kind: 'inmemory' };
+
+export interface UploadPurgingConfig {
+  readonly enabled: boolean;
+  /** Uploads older than this are removed, in milliseconds. */
+  readonly ageMs: number;
+  /** Time between two rounds, in milliseconds; above 0. */
+  readonly intervalMs: number;
+  /** Only log what would be removed. */
+  readonly dryRun: boolean;
+}
+
+/** Where to listen. An empty hostname means every address of the machine, IPv6 and IPv4. Port 0 takes a free one. */
+export type AddressConfig = { readonly hostname: string; readonly port: number } | { readonly unix: string };
+
+export interface HttpConfig {
+  readonly addr: AddressConfig;
+  /** The path under which `v2/` lies: `/`, or one that begins and ends with a slash such as `/registry/`. */
+  readonly prefix: string;
+  /** The base URL by which clients reach the registry, without a trailing slash; else it follows the request. */
+  readonly host?: string;
+  /** Whether `Location` headers leave out scheme and host. */
+  readonly relativeUrls: boolean;
+  /** What upload states are signed with. Without it each start makes its own. */
+  readonly secret?: string;
+  /** Headers that every answer carries. */
+  readonly headers: Readonly<Record<string, readonly string[]>>;
+  /** How long requests under way may go on after SIGTERM, in milliseconds; 0 stops at once. */
+  readonly drainTimeoutMs: number;
+  /** Absolute paths of PEM files. Without it the registry speaks plain HTTP. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
+  /** Number of processes that serve; without it the server chooses. */
+  readonly workers?: number;
+}
+
+export interface ValidationConfig {
+  /** Whether the checks named in `manifests` are off. */
+  readonly disabled: boolean;
+  readonly manifests: {
+    /**
+     * Regular expressions for the `urls` of foreign layers. When both lists are empty no URL is allowed;
+     * otherwise one must match a pattern of `allow` (if there is any) and none of `deny`.
+     */
+    readonly urls: { readonly allow: readonly string[]; readonly deny: readonly string[] };
+    /** Which manifests of an index must exist when the index is pushed. */
+    readonly indexes: {
+      readonly platforms: 'all' | 'none' | 'list';
+      readonly platformList: readonly PlatformConfig[];
+    };
+  };
+}
+
+export interface PlatformConfig {
+  readonly architecture: string;
+  readonly os: string;
+}
+
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };

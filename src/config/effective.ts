@@ -1,0 +1,198 @@
+/** From a file that fits the schema to the configuration in force: defaults, and what settings mean together. */
+import { resolve } from 'node:path';
+import { parseTcpAddress } from './addresses.ts';
+import type {
+  AddressConfig,
+  Config,
+  DriverConfig,
+  HttpConfig,
+  StorageConfig,
+  ValidationConfig,
+} from './config.ts';
+import type { Findings } from './findings.ts';
+import type { DurationValue } from './scalars.ts';
+import type { File } from './schema.ts';
+import { type MapNode, nodeAt, type Path } from './tree.ts';
+
+/** Pages of tags and of the catalog, where `registry:2` has no or no sensible value. */
+const DEFAULT_PAGE = 1000;
+/** `registry:2`'s default and least number of file operations at a time. */
+const DEFAULT_THREADS = 100;
+const MIN_THREADS = 25;
+const HOUR_MS = 3_600_000;
+/** What `docker stop` allows before it kills. `registry:2` cuts what is under way at once. */
+const DEFAULT_DRAIN_MS = 10_000;
+
+/** What differs between "somebody tries it out" and "an operator's file, perhaps written for registry:2". */
+interface Defaults {
+  readonly addr: AddressConfig;
+  readonly rootDirectory: string;
+  readonly deleteEnabled: boolean;
+}
+
+const WITH_FILE: Defaults = {
+  addr: { hostname: '', port: 5000 },
+  rootDirectory: '/var/lib/registry',
+  deleteEnabled: false,
+};
+
+const WITHOUT_FILE: Defaults = {
+  addr: { hostname: '127.0.0.1', port: 5000 },
+  rootDirectory: 'registry-data',
+  deleteEnabled: true,
+};
+
+/** The configuration that the file means. `root` is the tree it came from, for the places in messages. */
+export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, findings: Findings): Config {
+  const defaults = hasFile ? WITH_FILE : WITHOUT_FILE;
+  const told = new Effective(root, hasFile, findings);
+  const { log } = file;
+  return {
+    log: {
+      level: log?.level ?? file.loglevel ?? 'info',
+      formatter: log?.formatter ?? 'text',
+      fields: log?.fields ?? {},
+      accessLog: log?.accesslog?.disabled !== true,
+    },
+    storage: told.storage(file.storage ?? {}, defaults),
+    http: told.http(file.http ?? {}, defaults),
+    validation: validation(file.validation ?? {}),
+    catalog: { maxEntries: positive(file.catalog?.maxentries) },
+    tags: { maxTags: positive(file.tags?.maxtags) },
+  };
+}
+
+/** `registry:2` takes what is not above 0 for left out. */
+function positive(page: number | null | undefined): number {
+  return page !== null && page !== undefined && page > 0 ? page : DEFAULT_PAGE;
+}
+
+function validation(section: NonNullable<File['validation']>): ValidationConfig {
+  const { urls, indexes } = section.manifests ?? {};
+  return {
+    // The deprecated `enabled` can only switch on: `enabled: false` alone changes nothing.
+    disabled: section.disabled === true && section.enabled !== true,
+    manifests: {
+      urls: { allow: urls?.allow ?? [], deny: urls?.deny ?? [] },
+      indexes: { platforms: indexes?.platforms ?? 'all', platformList: indexes?.platformlist ?? [] },
+    },
+  };
+}
+
+class Effective {
+  readonly #root: MapNode;
+  readonly #hasFile: boolean;
+  readonly #findings: Findings;
+
+  constructor(root: MapNode, hasFile: boolean, findings: Findings) {
+    this.#root = root;
+    this.#hasFile = hasFile;
+    this.#findings = findings;
+  }
+
+  storage(section: NonNullable<File['storage']>, defaults: Defaults): StorageConfig {
+    const purging = section.maintenance?.uploadpurging;
+    const path = ['storage', 'maintenance', 'uploadpurging'];
+    return {
+      driver: this.#driver(section, defaults),
+      deleteEnabled: section.delete?.enabled ?? defaults.deleteEnabled,
+      readOnly: section.maintenance?.readonly?.enabled ?? false,
+      uploadPurging: {
+        enabled: purging?.enabled ?? true,
+        ageMs: this.#duration(purging?.age, [...path, 'age']) ?? 7 * 24 * HOUR_MS,
+        intervalMs: this.#duration(purging?.interval, [...path, 'interval']) ?? 24 * HOUR_MS,
+        dryRun: purging?.dryrun ?? false,
+      },
+    };
+  }
+
+  #driver(section: NonNullable<File['storage']>, defaults: Defaults): DriverConfig {
+    const { filesystem, inmemory } = section;
+    if (filesystem !== undefined && inmemory !== undefined) {
+      this.#problem(['storage'], `expected exactly one storage driver, found ${this.#drivers()}`);
+    }
+    if (filesystem === undefined && inmemory === undefined && this.#hasFile) {
+      const advice = 'add "filesystem:" with a "rootdirectory:", or "inmemory:"';
+      this.#problem(['storage'], `no storage driver is named; ${advice}`);
+    }
+    if (inmemory !== undefined) return { kind: 'inmemory' };
+    const rootDirectory = orUndefined(filesystem?.rootdirectory) ?? defaults.rootDirectory;
+    const maxThreads = Math.max(MIN_THREADS, filesystem?.maxthreads ?? DEFAULT_THREADS);
+    return { kind: 'filesystem', rootDirectory: resolve(rootDirectory), maxThreads };
+  }
+
+  /** The drivers, and the variables that brought them: a variable adds to the file's, it does not replace it. */
+  #drivers(): string {
+    const storage = nodeAt(this.#root, ['storage']);
+    return ['filesystem', 'inmemory']
+      .map((driver) => {
+        const place = storage?.kind === 'map' ? storage.entries.get(driver)?.keyPlace : undefined;
+        return place !== undefined && 'variable' in place ? `${driver} (by ${place.variable})` : driver;
+      })
+      .join(' and ');
+  }
+
+  http(section: NonNullable<File['http']>, defaults: Defaults): HttpConfig {
+    const host = orUndefined(section.host);
+    const secret = orUndefined(section.secret);
+    const tls = this.#tls(section.tls);
+    return {
+      addr: this.#address(section, defaults),
+      prefix: section.prefix ?? '/',
+      ...(host === undefined ? {} : { host }),
+      relativeUrls: section.relativeurls ?? false,
+      ...(secret === undefined ? {} : { secret }),
+      headers: section.headers ?? {},
+      drainTimeoutMs: this.#duration(section.draintimeout, ['http', 'draintimeout']) ?? DEFAULT_DRAIN_MS,
+      ...(tls === undefined ? {} : { tls }),
+      ...(typeof section.workers === 'number' ? { workers: section.workers } : {}),
+    };
+  }
+
+  #address(section: NonNullable<File['http']>, defaults: Defaults): AddressConfig {
+    const path = ['http', 'addr'];
+    const text = orUndefined(section.addr);
+    if (section.net === 'unix') {
+      if (text === undefined) this.#problem(path, 'expected the path of the socket, because http.net is unix');
+      return { unix: resolve(text ?? '') };
+    }
+    if (text === undefined) return defaults.addr;
+    const address = parseTcpAddress(text);
+    if (address === undefined) {
+      const advice = text.startsWith('/') ? '; write "net: unix" to listen on a socket' : '';
+      this.#problem(path, `expected host:port such as ":5000", found "${text.slice(0, 60)}"${advice}`);
+    }
+    return address ?? defaults.addr;
+  }
+
+  #tls(section: NonNullable<File['http']>['tls']): HttpConfig['tls'] {
+    const certificate = orUndefined(section?.certificate);
+    const key = orUndefined(section?.key);
+    if (certificate === undefined && key === undefined) return undefined;
+    // Never plain HTTP because half of a pair was forgotten.
+    if (certificate === undefined) {
+      this.#problem(['http', 'tls', 'certificate'], 'is missing, and http.tls.key needs it');
+    }
+    if (key === undefined) {
+      this.#problem(['http', 'tls', 'key'], 'is missing, and http.tls.certificate needs it');
+    }
+    return { certificate: resolve(certificate ?? ''), key: resolve(key ?? '') };
+  }
+
+  #duration(value: DurationValue | null | undefined, path: Path): number | undefined {
+    if (value?.unitless === true) {
+      const text = 'a number without a unit counts nanoseconds, as in registry:2; write "60s" for a minute';
+      this.#findings.warningAt(this.#root, path, text);
+    }
+    return value?.ms;
+  }
+
+  #problem(path: Path, text: string): void {
+    this.#findings.problemAt(this.#root, path, text);
+  }
+}
+
+/** An empty text is what a variable set to nothing leaves: as good as left out. */
+function orUndefined(text: string | null | undefined): string | undefined {
+  return text === null || text === '' ? undefined : text;
+}

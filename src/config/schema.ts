@@ -1,0 +1,137 @@
+/**
+ * The settings that this version honours, as `registry:2`'s file names them. What else that file may hold is in
+ * `unsupported.ts`; a setting moves here when it works. Bare keys (`key:`) count as left out everywhere.
+ */
+import { validateHeaderName, validateHeaderValue } from 'node:http';
+import * as v from 'valibot';
+import { parseHost, parsePrefix } from './addresses.ts';
+import {
+  anything,
+  duration,
+  flag,
+  integer,
+  listOf,
+  oneOf,
+  secretText,
+  text,
+  textThat,
+} from './scalars.ts';
+
+const logLevel = () => v.nullish(oneOf('error', 'warn', 'info', 'debug'));
+
+/** More processes than this on one machine is a slip of the finger. */
+const MAX_WORKERS = 1024;
+
+const pattern = () =>
+  textThat('a regular expression', (source) => {
+    try {
+      return new RegExp(source).source === '' ? undefined : source;
+    } catch {
+      return undefined;
+    }
+  });
+
+const headerName = v.pipe(v.string(), v.check(isHeaderName, 'expected the name of an HTTP header'));
+
+const headerValue = () =>
+  textThat('a value that an HTTP header can have', (value) => (isHeaderValue(value) ? value : undefined));
+
+const log = v.object({
+  level: logLevel(),
+  formatter: v.nullish(oneOf('text', 'json', 'logstash')),
+  fields: v.nullish(v.record(v.string(), anything())),
+  accesslog: v.nullish(v.object({ disabled: v.nullish(flag()) })),
+});
+
+const storage = v.object({
+  filesystem: v.nullish(
+    v.object({
+      rootdirectory: v.nullish(text('a path')),
+      maxthreads: v.nullish(integer()),
+    }),
+  ),
+  inmemory: v.nullish(v.object({})),
+  delete: v.nullish(v.object({ enabled: v.nullish(flag()) })),
+  maintenance: v.nullish(
+    v.object({
+      uploadpurging: v.nullish(
+        v.object({
+          enabled: v.nullish(flag()),
+          age: v.nullish(duration()),
+          interval: v.nullish(duration(1)),
+          dryrun: v.nullish(flag()),
+        }),
+      ),
+      readonly: v.nullish(v.object({ enabled: v.nullish(flag()) })),
+    }),
+  ),
+});
+
+const http = v.object({
+  addr: v.nullish(text('a string such as ":5000"')),
+  net: v.nullish(oneOf('tcp', 'unix', '')),
+  prefix: v.nullish(textThat('a path such as "/registry/"', parsePrefix)),
+  host: v.nullish(textThat('a URL such as "https://registry.example.com"', parseHost)),
+  relativeurls: v.nullish(flag()),
+  secret: v.nullish(secretText()),
+  headers: v.nullish(v.record(headerName, listOf(headerValue()))),
+  draintimeout: v.nullish(duration()),
+  tls: v.nullish(
+    v.object({
+      certificate: v.nullish(text('the path of a PEM file')),
+      key: v.nullish(text('the path of a PEM file')),
+    }),
+  ),
+  workers: v.nullish(integer(1, MAX_WORKERS)),
+});
+
+const validation = v.object({
+  disabled: v.nullish(flag()),
+  enabled: v.nullish(flag()),
+  manifests: v.nullish(
+    v.object({
+      urls: v.nullish(
+        v.object({ allow: v.nullish(listOf(pattern())), deny: v.nullish(listOf(pattern())) }),
+      ),
+      indexes: v.nullish(
+        v.object({
+          platforms: v.nullish(oneOf('all', 'none', 'list')),
+          platformlist: v.nullish(v.array(v.object({ architecture: text(), os: text() }))),
+        }),
+      ),
+    }),
+  ),
+});
+
+/** The whole file. */
+export const fileSchema = v.object({
+  version: v.nullish(textThat('the version 0.1', (typed) => (typed === '0.1' ? typed : undefined))),
+  log: v.nullish(log),
+  loglevel: logLevel(),
+  storage: v.nullish(storage),
+  http: v.nullish(http),
+  validation: v.nullish(validation),
+  catalog: v.nullish(v.object({ maxentries: v.nullish(integer()) })),
+  tags: v.nullish(v.object({ maxtags: v.nullish(integer()) })),
+});
+
+/** A file that fits the schema. */
+export type File = v.InferOutput<typeof fileSchema>;
+
+function isHeaderName(name: string): boolean {
+  try {
+    validateHeaderName(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isHeaderValue(value: string): boolean {
+  try {
+    validateHeaderValue('x-any', value);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * What `registry:2` (versions 2 and 3) understands and this version does not honour. To support a setting, take
+ * it out of this table and put it into `schema.ts`; names here may lie inside sections of that schema.
+ */
+import { isNull, isSet, type Node } from './tree.ts';
+
+export interface Unsupported {
+  /**
+   * `refuse`: going on without it would open what the operator closed, or put the data elsewhere.
+   * `warn`: the registry works without it. `accept`: there is nothing to do for us.
+   */
+  readonly effect: 'refuse' | 'warn' | 'accept';
+  /** Why, or what to do, for the message; begins where "not supported yet" ends. */
+  readonly advice?: string;
+  /** Whether the value asks for the thing at all; by default `isSet`. */
+  readonly asks?: (node: Node) => boolean;
+}
+
+const warn: Unsupported = { effect: 'warn' };
+const accept: Unsupported = { effect: 'accept' };
+
+/** Naming the section is asking for it, even with nothing in it. */
+const named = () => true;
+
+const storageDriver: Unsupported = {
+  effect: 'refuse',
+  advice: 'use the filesystem driver, or stay with your present registry until this one can open that storage',
+  asks: named,
+};
+
+const LOGIN_ADVICE = 'without it everybody could read and write; put the registry behind a proxy that asks for a login';
+
+/** Any kind of login, even one that we have never heard of; `none` is what we do. */
+function asksForLogin(node: Node): boolean {
+  if (node.kind === 'scalar') return !isNull(node) && node.text !== '' && node.text !== 'none';
+  if (node.kind === 'map') return [...node.entries.keys()].some((kind) => kind !== 'none');
+  return node.items.length > 0;
+}
+
+/** Our servers never speak less than TLS 1.2; that much is granted. */
+function asksForMoreThanTls12(node: Node): boolean {
+  return isSet(node) && !(node.kind === 'scalar' && /^tls1\.[012]$/.test(node.text));
+}
+
+function isEnabled(node: Node): boolean {
+  if (node.kind !== 'map') return isSet(node);
+  const enabled = node.entries.get('enabled')?.value;
+  return isSet(node) && (enabled === undefined || isSet(enabled));
+}
+
+function hasEnabledPart(node: Node): boolean {
+  if (node.kind !== 'map') return isSet(node);
+  return [...node.entries.values()].some((entry) => isEnabled(entry.value));
+}
+
+/** By dotted name. */
+export const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
+  'log.hooks': warn,
+  'log.reportcaller': warn,
+
+  'storage.s3': storageDriver,
+  'storage.azure': storageDriver,
+  'storage.gcs': storageDriver,
+  'storage.swift': storageDriver,
+  'storage.oss': storageDriver,
+  'storage.rados': storageDriver,
+  // Our caches need no setting, and a local folder has nowhere to redirect to.
+  'storage.cache': accept,
+  'storage.redirect': accept,
+  'storage.tag': accept,
+
+  auth: { effect: 'refuse', advice: LOGIN_ADVICE, asks: asksForLogin },
+  middleware: warn,
+
+  'http.http2': accept,
+  'http.h2c': { effect: 'warn', asks: isEnabled },
+  'http.debug': warn,
+  'http.tls.clientcas': {
+    effect: 'refuse',
+    advice: 'without it clients without a certificate would be let in',
+  },
+  'http.tls.clientauth': {
+    effect: 'refuse',
+    advice: 'without it clients without a certificate would be let in',
+  },
+  'http.tls.letsencrypt': {
+    effect: 'refuse',
+    advice: 'without it the registry would speak plain HTTP; give http.tls.certificate and http.tls.key',
+  },
+  'http.tls.minimumtls': {
+    effect: 'refuse',
+    advice: 'TLS 1.2 and 1.3 are spoken; write tls1.2, or leave it out',
+    asks: asksForMoreThanTls12,
+  },
+  'http.tls.ciphersuites': {
+    effect: 'refuse',
+    advice: 'suites outside your list would be spoken; leave it out to accept the runtime\'s choice',
+  },
+
+  notifications: warn,
+  redis: warn,
+  health: { effect: 'warn', asks: hasEnabledPart },
+  'proxy.remoteurl': {
+    effect: 'refuse',
+    advice: 'it would serve its own images only, and let clients push',
+  },
+  // Without a remote URL they mean nothing, and with it there is a refusal already.
+  'proxy.username': accept,
+  'proxy.password': accept,
+  'proxy.ttl': accept,
+  'proxy.exec': accept,
+  'proxy.cachewritetimeout': accept,
+  policy: warn,
+  reporting: warn,
+  'compatibility.schema1': { effect: 'warn', asks: isEnabled },
+};

@@ -1,0 +1,26 @@
+import type { Address } from './listener.ts';
+
+/** What a worker is given to start with. */
+export interface WorkerStart {
+  /** Where to listen; a port of 0 is already resolved to the one that all workers share. */
+  readonly address: Address;
+  /** For `ListenOptions.reusePort`. */
+  readonly reusePort: boolean;
+  /** The supervisor's `startMessage`: plain JSON. */
+  readonly message: unknown;
+}
+
+/** Parent to worker, as the first message. (It is asked to end by SIGTERM, which also ends one that hangs in its start.) */
+export interface ToWorker {
+  readonly kind: 'start';
+  readonly start: WorkerStart;
+}
+
+/** Worker to parent. */
+export type FromWorker =
+  | { readonly kind: 'ready' }
+  /** It cannot start, and another attempt would fail in the same way. `message` is for the operator. */
+  | { readonly kind: 'failed'; readonly message: string };
+
+/** Marks a process as a worker; its value is the worker's number, counted from 0. */
+export const WORKER_VARIABLE = 'ENTREPOT_WORKER';

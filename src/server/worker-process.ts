@@ -1,0 +1,87 @@
+import type { ChildProcess } from 'node:child_process';
+import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts';
+import { WORKER_VARIABLE } from './worker-messages.ts';
+
+/** How a worker ended. */
+export interface WorkerExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** How a worker's start went. */
+export type WorkerOutcome =
+  | { readonly kind: 'ready' }
+  /** It said itself that a further attempt is useless. */
+  | { readonly kind: 'failed'; readonly message: string }
+  | ({ readonly kind: 'exited' } & WorkerExit);
+
+/** One running worker process. */
+export interface WorkerProcess {
+  readonly pid: number | undefined;
+  /** Resolves when it serves, or will not. Never rejects. */
+  readonly started: Promise<WorkerOutcome>;
+  /** Resolves when it has ended. Never rejects. */
+  readonly exited: Promise<WorkerExit>;
+  /** Asks it to finish what is under way, and kills it when that takes longer than so many milliseconds. */
+  drain(timeoutMs: number): Promise<WorkerExit>;
+  kill(): void;
+}
+
+/** Starts this same program again, with the same arguments, as worker `number`. */
+export async function startWorker(number: number, start: WorkerStart): Promise<WorkerProcess> {
+  const child = typeof Bun === 'undefined' ? await fork(number) : await spawn(number);
+  return observe(child, start);
+}
+
+async function spawn(number: number): Promise<ChildProcess> {
+  const { spawn } = await import('node:child_process');
+  // In the single executable argv[1] is a path inside of it, which it does not want to be given back.
+  const inside = process.argv[1]?.startsWith('/$bunfs/') === true;
+  const args = inside ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)];
+  return spawn(process.execPath, args, {
+    env: { ...process.env, [WORKER_VARIABLE]: String(number) },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+}
+
+/**
+ * Node 20 cannot share a port by SO_REUSEPORT, so there the parent accepts the connections (`node:cluster`) and
+ * hands them to the workers in turn.
+ */
+async function fork(number: number): Promise<ChildProcess> {
+  const { default: cluster } = await import('node:cluster');
+  cluster.setupPrimary({ stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  return cluster.fork({ [WORKER_VARIABLE]: String(number) }).process;
+}
+
+function observe(child: ChildProcess, start: WorkerStart): WorkerProcess {
+  const exited = new Promise<WorkerExit>((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+    // The process could not even be made; 'exit' does not come then.
+    child.on('error', () => {
+      if (child.pid === undefined) resolve({ code: null, signal: null });
+    });
+  });
+  const started = new Promise<WorkerOutcome>((resolve) => {
+    child.on('message', (message: FromWorker) => resolve(message));
+    void exited.then((exit) => resolve({ kind: 'exited', ...exit }));
+  });
+  const message: ToWorker = { kind: 'start', start };
+  // When it ends before it reads this, its exit tells all there is to know.
+  if (child.connected) child.send(message, () => undefined);
+  return {
+    pid: child.pid,
+    started,
+    exited,
+    async drain(timeoutMs) {
+      if (timeoutMs > 0) child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+      const exit = await exited;
+      clearTimeout(timer);
+      return exit;
+    },
+    kill() {
+      child.kill('SIGKILL');
+    },
+  };
+}

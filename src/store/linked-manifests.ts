@@ -1,0 +1,46 @@
+import { type Digest, isDigest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import { type Manifest, readStoredManifest } from '../oci/manifest.ts';
+import type { RepositoryName } from '../oci/name.ts';
+import type { StoredManifest } from '../oci/registry.ts';
+import { blobKey, revisionLinkKey } from './layout.ts';
+import type { ManifestCache } from './manifest-cache.ts';
+import type { ManifestRules } from './manifest-rules.ts';
+import type { Objects } from './objects.ts';
+
+/** What the manifests of all repositories of one process share. */
+export interface ManifestTools {
+  readonly objects: Objects;
+  readonly cache: ManifestCache;
+  readonly rules: ManifestRules;
+}
+
+/** A manifest that the repository links to; undefined when it does not, or the bytes are gone. */
+export async function readLinkedManifest(
+  { objects, cache }: Pick<ManifestTools, 'objects' | 'cache'>,
+  name: RepositoryName,
+  digest: Digest,
+): Promise<StoredManifest | undefined> {
+  const target = await objects.link(revisionLinkKey(name, digest));
+  if (target === undefined) return undefined;
+  const cached = cache.get(target);
+  if (cached !== undefined) return cached;
+  const bytes = await objects.bytes(blobKey(target));
+  if (bytes === undefined) return undefined;
+  const { mediaType } = readStoredManifest(bytes);
+  const manifest = { digest: target, size: bytes.byteLength, mediaType, bytes };
+  cache.set(manifest);
+  return manifest;
+}
+
+/** The manifest's subject, where it is a digest that content can be stored and asked for by. */
+export function subjectOf({ subject }: Manifest): Digest | undefined {
+  return subject !== undefined && isDigest(subject.digest) ? subject.digest : undefined;
+}
+
+/** The answer for a manifest or tag that the repository does not have. */
+export function unknownManifest(reference: string): RegistryError {
+  return new RegistryError('MANIFEST_UNKNOWN', 'the manifest is not known to this repository', {
+    detail: { reference: reference.slice(0, 256) },
+  });
+}

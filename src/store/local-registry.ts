@@ -1,0 +1,97 @@
+/** The local `Registry`: everything is in the storage behind a driver, and any number of processes share it. */
+import type { StorageDriver } from '../drivers/driver.ts';
+import type { RepositoryName } from '../oci/name.ts';
+import type {
+  Blobs,
+  Manifests,
+  Page,
+  PageRequest,
+  Referrers,
+  Registry,
+  Repository,
+  Tags,
+  Uploads,
+} from '../oci/registry.ts';
+import { BlobSources } from './blob-sources.ts';
+import { StoredBlobs } from './blobs.ts';
+import { holdsAnything, listRepositories } from './catalog.ts';
+import { Hashing } from './hashing.ts';
+import { LiveDigests } from './live-digests.ts';
+import { ManifestCache } from './manifest-cache.ts';
+import type { ManifestRules } from './manifest-rules.ts';
+import { StoredManifests } from './manifests.ts';
+import { Objects } from './objects.ts';
+import { StoredReferrers } from './referrers.ts';
+import { StoredTags } from './tags.ts';
+import { StoredUploads } from './uploads.ts';
+
+/** What all repositories of a process share. */
+interface Shared {
+  readonly objects: Objects;
+  readonly cache: ManifestCache;
+  readonly rules: ManifestRules;
+  readonly hashing: Hashing;
+  readonly live: LiveDigests;
+  readonly sources: BlobSources;
+}
+
+export class LocalRegistry implements Registry {
+  readonly #shared: Shared;
+
+  constructor(driver: StorageDriver, rules: ManifestRules) {
+    const objects = new Objects(driver);
+    this.#shared = {
+      objects,
+      rules,
+      cache: new ManifestCache(),
+      hashing: new Hashing(),
+      live: new LiveDigests(),
+      sources: new BlobSources(objects, async (limit, signal) => {
+        const page = await listRepositories(objects, { limit, ...(signal === undefined ? {} : { signal }) });
+        return page.items;
+      }),
+    };
+  }
+
+  repository(name: RepositoryName): Repository {
+    return new LocalRepository(this.#shared, name);
+  }
+
+  repositories(page: PageRequest): Promise<Page<RepositoryName>> {
+    return listRepositories(this.#shared.objects, page);
+  }
+}
+
+class LocalRepository implements Repository {
+  readonly name: RepositoryName;
+  readonly #shared: Shared;
+
+  constructor(shared: Shared, name: RepositoryName) {
+    this.#shared = shared;
+    this.name = name;
+  }
+
+  get blobs(): Blobs {
+    return new StoredBlobs(this.#shared.objects, this.#shared.sources, this.name);
+  }
+
+  get uploads(): Uploads {
+    return new StoredUploads(this.#shared, this.name);
+  }
+
+  get manifests(): Manifests {
+    return new StoredManifests(this.#shared, this.name);
+  }
+
+  get tags(): Tags {
+    return new StoredTags(this.#shared.objects, this.name);
+  }
+
+  get referrers(): Referrers {
+    return new StoredReferrers(this.#shared, this.name);
+  }
+
+  exists(): Promise<boolean> {
+    return holdsAnything(this.#shared.objects, this.name);
+  }
+}

@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import { type Manifest, parseManifest, readStoredManifest } from '../oci/manifest.ts';
+import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
+import type { Content, Manifests, StoredManifest } from '../oci/registry.ts';
+import { layersPrefix, blobKey, repositoryMarkKey, revisionLinkKey } from './layout.ts';
+import { type ManifestTools, readLinkedManifest, subjectOf, unknownManifest } from './linked-manifests.ts';
+import { checkReferences } from './manifest-rules.ts';
+import { deleteReferrer, writeReferrer } from './referrers.ts';
+import { deleteTag, resolveTag, tagsOf, writeTags } from './tags.ts';
+
+export class StoredManifests implements Manifests {
+  readonly #tools: ManifestTools;
+  readonly #name: RepositoryName;
+
+  constructor(tools: ManifestTools, name: RepositoryName) {
+    this.#tools = tools;
+    this.#name = name;
+  }
+
+  async get(reference: Tag | Digest): Promise<StoredManifest> {
+    const digest = isDigest(reference) ? reference : await this.#resolve(reference);
+    const manifest = await readLinkedManifest(this.#tools, this.#name, digest);
+    if (manifest === undefined) throw unknownManifest(reference);
+    return manifest;
+  }
+
+  async #resolve(reference: string): Promise<Digest> {
+    const digest = isTag(reference)
+      ? await resolveTag(this.#tools.objects, this.#name, reference)
+      : undefined;
+    if (digest === undefined) throw unknownManifest(reference);
+    return digest;
+  }
+
+  async put({
+    bytes,
+    mediaType,
+    digest: expected,
+    tags,
+    precondition,
+  }: Parameters<Manifests['put']>[0]): Promise<{ content: Content; subject: Digest | undefined }> {
+    const { objects, cache, rules } = this.#tools;
+    const digest = computeDigest(bytes, expected);
+    const manifest = parseManifest(bytes, mediaType);
+    await checkReferences(objects, this.#name, manifest, rules);
+    const content = { digest, size: bytes.byteLength, mediaType: manifest.mediaType };
+    const subject = subjectOf(manifest);
+    const store = async () => {
+      await Promise.all([
+        this.#writeBytes(digest, bytes),
+        this.#writeRevision(digest),
+        this.#markRepository(manifest),
+        subject === undefined
+          ? undefined
+          : writeReferrer(objects, this.#name, subject, { digest, manifest, size: bytes.byteLength }),
+      ]);
+    };
+    await writeTags(objects, this.#name, { tags, digest, store, precondition });
+    cache.set({ ...content, bytes });
+    return { content, subject };
+  }
+
+  /** The bytes are verified: writing them again heals a copy that a crash cut short, so only a whole one is kept. */
+  async #writeBytes(digest: Digest, bytes: Uint8Array): Promise<void> {
+    const { objects } = this.#tools;
+    const key = blobKey(digest);
+    if ((await objects.size(key)) === bytes.byteLength) return;
+    await objects.driver.write(key, bytes, { size: bytes.byteLength });
+  }
+
+  async #writeRevision(digest: Digest): Promise<void> {
+    const { objects } = this.#tools;
+    const key = revisionLinkKey(this.#name, digest);
+    if ((await objects.link(key)) !== digest) await objects.writeLink(key, digest);
+  }
+
+  /** `registry:2` lists, and its collector spares, only repositories that have a `_layers` folder. */
+  async #markRepository({ config, layers }: Manifest): Promise<void> {
+    if (config !== undefined || layers.length > 0) return;
+    const { objects } = this.#tools;
+    for await (const _ of objects.level(layersPrefix(this.#name), { limit: 1 })) return;
+    await objects.driver.write(repositoryMarkKey(this.#name), new Uint8Array());
+  }
+
+  async delete(digest: Digest): Promise<void> {
+    const { objects } = this.#tools;
+    const link = revisionLinkKey(this.#name, digest);
+    if (!(await objects.exists(link))) throw unknownManifest(digest);
+    const manifest = await readLinkedManifest(this.#tools, this.#name, digest);
+    // The link first: from then on no request, by digest or by tag, reaches the manifest.
+    await objects.driver.delete([link]);
+    for await (const tag of tagsOf(objects, this.#name)) {
+      if ((await resolveTag(objects, this.#name, tag)) === digest) await deleteTag(objects, this.#name, tag);
+    }
+    const subject = manifest === undefined ? undefined : subjectOf(readStoredManifest(manifest.bytes));
+    if (subject !== undefined) await deleteReferrer(objects, this.#name, subject, digest);
+  }
+}
+
+/** The digest of the bytes, by the algorithm that the client used. @throws RegistryError `DIGEST_INVALID` */
+function computeDigest(bytes: Uint8Array, expected: Digest | undefined): Digest {
+  const algorithm = expected === undefined ? 'sha256' : algorithmOf(expected);
+  const digest = digestOf(algorithm, createHash(algorithm).update(bytes).digest('hex'));
+  if (expected === undefined || digest === expected) return digest;
+  throw new RegistryError('DIGEST_INVALID', 'the manifest does not have the digest that was given', {
+    detail: { given: expected, computed: digest },
+  });
+}

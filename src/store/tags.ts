@@ -1,0 +1,163 @@
+import { ObjectExists } from '../drivers/driver.ts';
+import type { Digest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
+import type { Page, PageRequest, Tags } from '../oci/registry.ts';
+import { holdsAnything } from './catalog.ts';
+import { tagCurrentKey, tagIndexKey, tagLockKey, tagPrefix, tagsPrefix } from './layout.ts';
+import type { Objects } from './objects.ts';
+import { unknownManifest } from './linked-manifests.ts';
+
+/** A conditional change waits this long for another one of the same tag, in milliseconds. */
+const LOCK_WAIT = 5_000;
+/** A lock this old (milliseconds) was left by a process that died: the change it guards takes milliseconds. */
+const LOCK_STALE = 30_000;
+
+export class StoredTags implements Tags {
+  readonly #objects: Objects;
+  readonly #name: RepositoryName;
+
+  constructor(objects: Objects, name: RepositoryName) {
+    this.#objects = objects;
+    this.#name = name;
+  }
+
+  async resolve(tag: Tag): Promise<Digest> {
+    const digest = await resolveTag(this.#objects, this.#name, tag);
+    if (digest === undefined) throw unknownManifest(tag);
+    return digest;
+  }
+
+  async list({ last, limit, signal }: PageRequest): Promise<Page<Tag>> {
+    const items: Tag[] = [];
+    for await (const tag of tagsOf(this.#objects, this.#name, last, signal)) {
+      if (items.length === limit) return { items, more: true };
+      items.push(tag);
+    }
+    if (items.length === 0 && !(await holdsAnything(this.#objects, this.#name))) {
+      throw new RegistryError('NAME_UNKNOWN', 'the repository is not known to this registry', {
+        detail: { name: this.#name },
+      });
+    }
+    return { items, more: false };
+  }
+
+  async delete(tag: Tag): Promise<void> {
+    if ((await resolveTag(this.#objects, this.#name, tag)) === undefined) throw unknownManifest(tag);
+    await deleteTag(this.#objects, this.#name, tag);
+  }
+}
+
+/** The digest a tag points at; undefined when there is no such tag. */
+export function resolveTag(objects: Objects, name: RepositoryName, tag: Tag): Promise<Digest | undefined> {
+  return objects.link(tagCurrentKey(name, tag));
+}
+
+/** The repository's tags in byte order, from the first after `last`. */
+export async function* tagsOf(
+  objects: Objects,
+  name: RepositoryName,
+  last?: string,
+  signal?: AbortSignal,
+): AsyncIterable<Tag> {
+  const prefix = tagsPrefix(name);
+  const options = {
+    after: last === undefined ? '' : prefix + last,
+    ...(signal === undefined ? {} : { signal }),
+  };
+  for await (const { key } of objects.level(prefix, options)) {
+    const tag = key.slice(prefix.length, -1);
+    // A folder without a current link is what a crash between the two leaves.
+    if (key.endsWith('/') && isTag(tag) && (await objects.exists(tagCurrentKey(name, tag)))) yield tag;
+  }
+}
+
+/** Removes a tag with its history. The current link goes first: with it the tag is gone for everybody. */
+export async function deleteTag(objects: Objects, name: RepositoryName, tag: Tag): Promise<void> {
+  await objects.driver.delete([tagCurrentKey(name, tag)]);
+  await objects.driver.delete([tagPrefix(name, tag)]);
+}
+
+/**
+ * Runs `store`, which makes the manifest durable, then points all of the tags at it. When the storage fails
+ * at one of them, those before it are put back.
+ * @throws RegistryError what `precondition` throws for the first tag's present digest, before anything is stored
+ */
+export async function writeTags(
+  objects: Objects,
+  name: RepositoryName,
+  change: {
+    readonly tags: readonly Tag[];
+    readonly digest: Digest;
+    readonly store: () => Promise<void>;
+    readonly precondition: ((current: Digest | null) => void) | undefined;
+  },
+): Promise<void> {
+  const { tags, digest, store, precondition } = change;
+  const [first] = tags;
+  const write = async () => {
+    const before = await Promise.all(tags.map((tag) => resolveTag(objects, name, tag)));
+    if (first !== undefined) precondition?.(before[0] ?? null);
+    await Promise.all([store(), ...tags.map((tag) => writeHistory(objects, name, tag, digest))]);
+    await pointAll(objects, name, tags, digest, before);
+  };
+  if (first === undefined || precondition === undefined) await write();
+  else await withTagLock(objects, name, first, write);
+}
+
+async function writeHistory(objects: Objects, name: RepositoryName, tag: Tag, digest: Digest): Promise<void> {
+  const key = tagIndexKey(name, tag, digest);
+  if ((await objects.link(key)) !== digest) await objects.writeLink(key, digest);
+}
+
+async function pointAll(
+  objects: Objects,
+  name: RepositoryName,
+  tags: readonly Tag[],
+  digest: Digest,
+  before: readonly (Digest | undefined)[],
+): Promise<void> {
+  let done = 0;
+  try {
+    for (const tag of tags) {
+      if (before[done] !== digest) await objects.writeLink(tagCurrentKey(name, tag), digest);
+      done += 1;
+    }
+  } catch (error) {
+    for (const [index, tag] of tags.slice(0, done).entries()) {
+      const previous = before[index];
+      if (previous === undefined) await deleteTag(objects, name, tag);
+      else await objects.writeLink(tagCurrentKey(name, tag), previous);
+    }
+    throw error;
+  }
+}
+
+/** Runs `work` while no other conditional change of the tag runs in any process that shares the storage. */
+async function withTagLock(
+  objects: Objects,
+  name: RepositoryName,
+  tag: Tag,
+  work: () => Promise<void>,
+): Promise<void> {
+  const key = tagLockKey(name, tag);
+  for (const until = Date.now() + LOCK_WAIT; ;) {
+    try {
+      await objects.driver.write(key, new Uint8Array(), { ifAbsent: true, volatile: true });
+      break;
+    } catch (error) {
+      if (!(error instanceof ObjectExists)) throw error;
+    }
+    const held = await objects.info(key);
+    if (held !== undefined && Date.now() - held.modified > LOCK_STALE) {
+      await objects.driver.delete([key], { volatile: true });
+    } else if (Date.now() > until) {
+      throw new RegistryError('DENIED', 'another request is changing this tag', { status: 409 });
+    } else await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  try {
+    await work();
+  } finally {
+    await objects.driver.delete([key], { volatile: true });
+  }
+}

@@ -1,0 +1,208 @@
+import { randomUUID } from 'node:crypto';
+import type { Algorithm, Digest } from '../oci/digest.ts';
+import { algorithmOf, digestOf } from '../oci/digest.ts';
+import { MEDIA_TYPE } from '../oci/descriptor.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { RepositoryName } from '../oci/name.ts';
+import type { Chunk, Content, Uploads, UploadStatus } from '../oci/registry.ts';
+import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import { Claim, findUploadFile, unknownUpload } from './claims.ts';
+import type { Hashing, RunningDigest } from './hashing.ts';
+import { blobKey, layerLinkKey, uploadPrefix } from './layout.ts';
+import type { LiveDigests } from './live-digests.ts';
+import { type Objects, streamOf } from './objects.ts';
+import { receive } from './receive.ts';
+import { createHash } from 'node:crypto';
+
+/** A blob that is there already is replaced when it is younger than this: its maker may not have synced it yet. */
+const SETTLED_AFTER = 60_000;
+
+/** What the uploads of all repositories of one process share. */
+export interface UploadTools {
+  readonly objects: Objects;
+  readonly hashing: Hashing;
+  readonly live: LiveDigests;
+}
+
+/** An upload that this process has the right to write. */
+interface Session {
+  readonly id: string;
+  readonly prefix: string;
+  readonly claim: Claim;
+  /** Bytes in the file. */
+  offset: number;
+  /** The digest of exactly those bytes, where it is known without reading them again. */
+  running: RunningDigest | undefined;
+}
+
+/** The upload sessions of one repository. The truth is in the storage; any process can take any request. */
+export class StoredUploads implements Uploads {
+  readonly #tools: UploadTools;
+  readonly #name: RepositoryName;
+
+  constructor(tools: UploadTools, name: RepositoryName) {
+    this.#tools = tools;
+    this.#name = name;
+  }
+
+  async start({ algorithm = 'sha256' }: { algorithm?: Algorithm } = {}): Promise<UploadStatus> {
+    const { objects } = this.#tools;
+    const id = randomUUID();
+    const prefix = uploadPrefix(this.#name, id);
+    const startedAt = Date.now();
+    const time = Buffer.from(`${new Date(startedAt).toISOString().slice(0, 19)}Z`);
+    const writer = await objects.openAppend(`${prefix}data`, 0);
+    await writer.close();
+    await objects.driver.write(`${prefix}startedat`, time, { volatile: true });
+    if (algorithm !== 'sha256') await writeCheckpoint(objects, prefix, { algorithm, offset: -1, hex: '' });
+    return { id, offset: 0, startedAt };
+  }
+
+  async status(id: string): Promise<UploadStatus> {
+    const { objects } = this.#tools;
+    const prefix = uploadPrefix(this.#name, id);
+    const file = await findUploadFile(objects, prefix);
+    const started = await objects.bytes(`${prefix}startedat`);
+    if (file === undefined && started === undefined) throw unknownUpload();
+    const time = started === undefined ? Number.NaN : Date.parse(Buffer.from(started).toString());
+    return { id, offset: file?.size ?? 0, startedAt: Number.isNaN(time) ? (file?.modified ?? 0) : time };
+  }
+
+  async append(id: string, chunk: Chunk): Promise<UploadStatus> {
+    return this.#withSession(id, chunk.signal, async (session) => {
+      const checkpoint = await readCheckpoint(this.#tools.objects, session.prefix);
+      await this.#receive(session, chunk, checkpoint?.algorithm ?? 'sha256');
+      const { running } = session;
+      if (running !== undefined) {
+        const hex = await running.digest();
+        await writeCheckpoint(this.#tools.objects, session.prefix, {
+          algorithm: running.algorithm,
+          offset: session.offset,
+          hex,
+        });
+      }
+      return { id, offset: session.offset, startedAt: 0 };
+    });
+  }
+
+  async finish(id: string, digest: Digest, chunk: Chunk = { body: null }): Promise<Content> {
+    return this.#withSession(id, chunk.signal, async (session) => {
+      const algorithm = algorithmOf(digest);
+      await this.#receive(session, chunk, algorithm);
+      if (digestOf(algorithm, await this.#digest(session, algorithm)) !== digest) {
+        await session.claim.discard();
+        throw new RegistryError('DIGEST_INVALID', 'the content does not have the digest that was given', {
+          detail: { digest },
+        });
+      }
+      await this.#commit(session, digest);
+      return { digest, size: session.offset, mediaType: MEDIA_TYPE.octetStream };
+    });
+  }
+
+  async cancel(id: string): Promise<void> {
+    const { objects, live } = this.#tools;
+    const prefix = uploadPrefix(this.#name, id);
+    if ((await findUploadFile(objects, prefix)) === undefined) throw unknownUpload();
+    live.drop(id);
+    // A writer that is at work loses the name of its file, and with it the right to finish.
+    await objects.driver.delete([prefix], { volatile: true });
+  }
+
+  /** Runs `work` with the exclusive right to write; afterwards, and after a failure, the session goes on. */
+  async #withSession<T>(
+    id: string,
+    signal: AbortSignal | undefined,
+    work: (session: Session) => Promise<T>,
+  ): Promise<T> {
+    const { objects, live } = this.#tools;
+    const prefix = uploadPrefix(this.#name, id);
+    const claim = await Claim.take(objects, prefix, signal);
+    let session: Session | undefined;
+    try {
+      const offset = (await objects.size(claim.key)) ?? 0;
+      session = { id, prefix, claim, offset, running: live.take(id, offset) };
+      return await work(session);
+    } finally {
+      if (claim.held) {
+        if (session?.running !== undefined) live.keep(id, session.running);
+        await claim.release();
+      } else session?.running?.stop();
+    }
+  }
+
+  /** Takes in the chunk's body and keeps the session's running digest in step. */
+  async #receive(session: Session, chunk: Chunk, algorithm: Algorithm): Promise<void> {
+    const { objects, hashing } = this.#tools;
+    if (chunk.offset !== undefined && chunk.offset !== session.offset) throw outOfOrder(session.offset);
+    const { key } = session.claim;
+    let running = session.running;
+    session.running = undefined;
+    const writer = await objects.openAppend(key, session.offset);
+    try {
+      if (running !== undefined && running.algorithm !== algorithm && session.offset === 0) {
+        running.stop();
+        running = undefined;
+      }
+      if (running === undefined && session.offset === 0)
+        running = hashing.start(algorithm, objects.localPath(key));
+      if (chunk.body === null) {
+        session.running = running;
+        await writer.sync();
+      } else session.running = await receive({ ...chunk, body: chunk.body }, writer, running);
+    } catch (error) {
+      running?.stop();
+      throw error;
+    } finally {
+      await writer.close();
+      session.offset = (await objects.size(key)) ?? session.offset;
+    }
+  }
+
+  /** The hexadecimal digest of all that was received: known, or recorded at the last PATCH, or computed now. */
+  async #digest(session: Session, algorithm: Algorithm): Promise<string> {
+    const { objects, hashing } = this.#tools;
+    const { running, offset, claim } = session;
+    if (running?.algorithm === algorithm && running.offset === offset) return running.digest();
+    const checkpoint = await readCheckpoint(objects, session.prefix);
+    if (covers(checkpoint, algorithm, offset)) return checkpoint.hex;
+    const path = objects.localPath(claim.key);
+    if (path !== undefined) return hashing.ofFile(algorithm, path, offset);
+    const hash = createHash(algorithm);
+    for await (const bytes of streamOf(await objects.driver.read(claim.key))) hash.update(bytes);
+    return hash.digest('hex');
+  }
+
+  /** Makes the session's file a blob and links it; durable on return. */
+  async #commit(session: Session, digest: Digest): Promise<void> {
+    const { objects, live } = this.#tools;
+    const { claim, prefix, offset } = session;
+    const key = blobKey(digest);
+    const existing = await objects.info(key);
+    // From here on the session is over for everybody else, also while its file moves.
+    await objects.driver.delete([`${prefix}startedat`], { volatile: true });
+    const settled = existing?.size === offset && Date.now() - existing.modified > SETTLED_AFTER;
+    await Promise.all([
+      settled ? claim.discard() : claim.moveTo(key),
+      objects.writeLink(layerLinkKey(this.#name, digest), digest),
+    ]);
+    live.drop(session.id);
+    if (!settled) await objects.driver.delete([prefix], { volatile: true });
+  }
+}
+
+function covers(
+  checkpoint: Checkpoint | undefined,
+  algorithm: Algorithm,
+  offset: number,
+): checkpoint is Checkpoint {
+  return checkpoint?.algorithm === algorithm && checkpoint.offset === offset;
+}
+
+/** The spec's answer to a chunk that does not begin where the last one ended; the session goes on. */
+function outOfOrder(offset: number): RegistryError {
+  return new RegistryError('BLOB_UPLOAD_INVALID', `the next byte of this upload is ${offset}`, {
+    status: 416,
+    detail: { offset },
+  });
+}
