@@ -4,7 +4,7 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { Bench } from './harness/bench.ts';
 import type { Measurement } from './harness/bench.ts';
-import { run } from './harness/command.ts';
+import { killCommands, run } from './harness/command.ts';
 import { machine, parseOptions, projectRoot, usage } from './harness/options.ts';
 import type { Options } from './harness/options.ts';
 import { table, writeReport } from './harness/report.ts';
@@ -15,7 +15,7 @@ import { manifests } from './measurements/manifests.ts';
 import { growth, slowTransfers } from './measurements/memory.ts';
 import { catalogPages, largeCatalog, tagPages } from './measurements/pages.ts';
 import { pullPlain, pullTls } from './measurements/pull.ts';
-import { pushPatch, pushPut } from './measurements/push.ts';
+import { pushPatch, pushPut, pushSoftware } from './measurements/push.ts';
 import { smallImages } from './measurements/small-images.ts';
 import { start } from './measurements/start.ts';
 
@@ -25,6 +25,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   pullTls,
   pushPatch,
   pushPut,
+  pushSoftware,
   layers,
   manifests,
   smallImages,
@@ -101,18 +102,23 @@ async function main(argv: readonly string[]): Promise<number> {
   return failed.length === 0 ? 0 : 1;
 }
 
+function killEverything(): void {
+  killCommands();
+  killServers();
+}
+
 /** Folders in use, for an end that skips their owner's clean-up. */
 const folders = new Set<string>();
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {
-    killServers();
+    killEverything();
     void Promise.all([...folders].map((folder) => rm(folder, { recursive: true, force: true }))).then(() =>
       process.exit(1),
     );
   });
 }
-process.once('exit', killServers);
+process.once('exit', killEverything);
 
 try {
   process.exitCode = await main(process.argv.slice(2));

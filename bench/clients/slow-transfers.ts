@@ -1,6 +1,6 @@
 /**
  * Holds slow downloads and slow uploads open: `slow-transfers.ts ORIGIN REPOSITORY BLOB-DIGEST DOWNLOADS UPLOADS SECONDS`.
- * A process of its own. Prints `moving` once every transfer has moved bytes, then one JSON line (`SlowResult`).
+ * A process of its own. Counts the seconds from when every transfer has moved bytes; prints one JSON line (`SlowResult`).
  */
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
@@ -85,8 +85,8 @@ async function main(argv: readonly string[]): Promise<void> {
     }
   }, STEP_MS);
   while (all.some((transfer) => transfer.open && transfer.bytes === 0)) await sleep(50);
-  console.log('moving');
-  await sleep(Number(seconds) * 1000);
+  const end = performance.now() + Number(seconds) * 1000;
+  while (performance.now() < end && all.some((transfer) => transfer.open)) await sleep(100);
   clearInterval(timer);
   const sum = (transfers: readonly SlowTransfer[]): number =>
     transfers.reduce((bytes, one) => bytes + one.bytes, 0);

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toolPath } from './command.ts';
+import type { Environment } from './command.ts';
 import { freePort } from './server.ts';
 import type { ServerPlan } from './server.ts';
 import { projectRoot } from './options.ts';
@@ -16,7 +17,18 @@ export interface Placement {
   readonly certificate?: Certificate;
 }
 
+/** What is unusual about a server's start. */
+export interface Circumstances {
+  /** Put before the command: a tracer. */
+  readonly prefix?: Command;
+  readonly environment?: Environment;
+}
+
 type Command = readonly [string, ...string[]];
+
+function prefixed(how: Circumstances, command: Command): Command {
+  return how.prefix === undefined ? command : [...how.prefix, ...command];
+}
 
 /** The executable that `npm run build` makes. */
 const executable = join(projectRoot, 'dist', 'entrepot');
@@ -54,26 +66,31 @@ http:
 ${tls}`;
 }
 
-async function registryPlan(name: string, command: Command, place: Placement): Promise<ServerPlan> {
+async function registryPlan(
+  name: string,
+  command: Command,
+  place: Placement,
+  how: Circumstances = {},
+): Promise<ServerPlan> {
   const port = await freePort();
   const config = join(place.state, `${name}-${port}.yml`);
   await mkdir(place.root, { recursive: true });
   await writeFile(config, registryConfig(place, port));
   return {
     name,
-    command: [...command, config],
+    command: prefixed(how, [...command, config]),
     origin: `${place.certificate === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     root: place.root,
     logFile: join(place.state, `${name}-${port}.log`),
     readyPath: '/v2/',
     ...(place.certificate === undefined ? {} : { ca: place.certificate.pem }),
+    ...(how.environment === undefined ? {} : { environment: how.environment }),
   };
 }
 
-/** Entrepot, run from source. `prefix` is put before its command (a tracer). */
-export function entrepot(place: Placement, prefix: readonly string[] = []): Promise<ServerPlan> {
-  const [command, ...args] = [...prefix, ...entrepotCommand()];
-  return registryPlan('entrepot', [command ?? '', ...args], place);
+/** Entrepot, run from source. */
+export function entrepot(place: Placement, how: Circumstances = {}): Promise<ServerPlan> {
+  return registryPlan('entrepot', entrepotCommand(), place, how);
 }
 
 /** Entrepot's single executable, or undefined when it is not built. */
@@ -81,10 +98,9 @@ export async function entrepotExecutable(place: Placement): Promise<ServerPlan |
   return existsSync(executable) ? registryPlan('executable', [executable, 'serve'], place) : undefined;
 }
 
-/** Debian's `docker-registry`. `prefix` is put before its command (a tracer). */
-export function dockerRegistry(place: Placement, prefix: readonly string[] = []): Promise<ServerPlan> {
-  const [command, ...args] = [...prefix, toolPath('docker-registry'), 'serve'];
-  return registryPlan('docker-registry', [command ?? '', ...args], place);
+/** Debian's `docker-registry`. */
+export function dockerRegistry(place: Placement, how: Circumstances = {}): Promise<ServerPlan> {
+  return registryPlan('docker-registry', [toolPath('docker-registry'), 'serve'], place, how);
 }
 
 /** nginx with `sendfile`, a worker for each core, and its access log on, as the registries have theirs. */

@@ -19,6 +19,8 @@ export interface Scale {
   readonly slowTransfers: number;
   readonly slowSeconds: number;
   readonly growthRequests: number;
+  /** How long memory may settle after a load. */
+  readonly quietSeconds: number;
   readonly starts: number;
 }
 
@@ -47,6 +49,7 @@ const FULL: Scale = {
   slowTransfers: 200,
   slowSeconds: 20,
   growthRequests: 100_000,
+  quietSeconds: 3,
   starts: 15,
 };
 
@@ -55,7 +58,7 @@ const QUICK: Scale = {
   bigBlob: 32 * MIB,
   layers: 8,
   layerSize: 2 * MIB,
-  images: 16,
+  images: 8,
   tags: 300,
   repositories: 300,
   manyRepositories: 3000,
@@ -63,6 +66,7 @@ const QUICK: Scale = {
   slowTransfers: 40,
   slowSeconds: 3,
   growthRequests: 2000,
+  quietSeconds: 1,
   starts: 2,
 };
 

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Environment } from './command.ts';
 import { request } from './http.ts';
 import { cpuSeconds, memoryOf } from './process-tree.ts';
 import type { ProcessMemory } from './process-tree.ts';
@@ -22,6 +23,8 @@ export interface ServerPlan {
   readonly readyPath: string;
   /** The certificate (PEM) that an https origin is verified with. */
   readonly ca?: string;
+  /** Added to the bench's own environment. */
+  readonly environment?: Environment;
 }
 
 /** Every server that runs, so that none outlives the bench however that ends. */
@@ -50,7 +53,11 @@ export class Server {
     const log = openSync(plan.logFile, 'a');
     try {
       const [command, ...args] = plan.command;
-      const child = spawn(command, args, { stdio: ['ignore', log, log], detached: true });
+      const child = spawn(command, args, {
+        stdio: ['ignore', log, log],
+        detached: true,
+        env: { ...process.env, ...plan.environment },
+      });
       const pid = await new Promise<number>((resolve, reject) => {
         child.once('error', reject);
         child.once('spawn', () => resolve(child.pid ?? 0));

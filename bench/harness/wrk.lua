@@ -1,10 +1,9 @@
--- Asks for the addresses given after "--" in turn ("METHOD path" or "path"), and prints the sums as one JSON line.
+-- Asks for the addresses given after "--" in turn (paths), and prints the sums as one JSON line.
 function init(args)
   if #args < 2 then return end
   local requests, at = {}, 0
   for _, target in ipairs(args) do
-    local method, path = target:match('^(%u+) (.+)$')
-    requests[#requests + 1] = wrk.format(method, path or target)
+    requests[#requests + 1] = wrk.format('GET', target)
   end
   function request()
     at = at % #requests + 1

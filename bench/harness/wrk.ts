@@ -5,7 +5,7 @@ import { projectRoot } from './options.ts';
 /** A load of small requests by wrk. */
 export interface Load {
   readonly origin: string;
-  /** Asked for in turn: `path`, or `METHOD path`. */
+  /** Paths asked for by GET, in turn. (Not HEAD: wrk would wait for the body that its length announces.) */
   readonly targets: readonly string[];
   readonly connections: number;
   readonly seconds: number;
@@ -39,7 +39,7 @@ export async function load(plan: Load): Promise<LoadResult> {
     '--timeout=30s',
     ...Object.entries(plan.headers ?? {}).flatMap(([name, value]) => ['-H', `${name}: ${value}`]),
     `--script=${script}`,
-    plan.origin + first.replace(/^[A-Z]+ /, ''),
+    plan.origin + first,
     '--',
     ...plan.targets,
   ]);

@@ -43,8 +43,12 @@ async function pulls(bench: Bench, kind: 'plain' | 'TLS', timeBound: number): Pr
   });
   const seconds = (list: readonly Pull[]): number[] => list.map((sample) => sample.seconds);
   // The kernel counts CPU time in steps of 10 ms, too coarse for one pull: the sum over all rounds is one sample.
+  // What stays under one step counts as half of one, since it cannot be nothing.
   const cpu = (list: readonly Pull[]): number[] => [
-    list.reduce((sum, sample) => sum + sample.cpu, 0) / list.length,
+    Math.max(
+      0.005,
+      list.reduce((sum, sample) => sum + sample.cpu, 0),
+    ) / list.length,
   ];
   const { ours, nginx: plainServer, registry } = samples;
   const work = `pull ${bench.scale.bigBlob / 1024 / 1024} MiB, ${kind}`;

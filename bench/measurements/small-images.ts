@@ -4,7 +4,7 @@ import type { PushImagesResult } from '../clients/push-images.ts';
 import type { Bench, Measurement } from '../harness/bench.ts';
 import { run, toolPath } from '../harness/command.ts';
 import { dockerRegistry, entrepot } from '../harness/contenders.ts';
-import type { Placement } from '../harness/contenders.ts';
+import type { Circumstances, Placement } from '../harness/contenders.ts';
 import { projectRoot } from '../harness/options.ts';
 import { interleave, median } from '../harness/rounds.ts';
 import { comparison } from '../harness/row.ts';
@@ -28,7 +28,7 @@ async function pushImages(server: Server, images: number): Promise<PushImagesRes
   return JSON.parse(stdout) as PushImagesResult;
 }
 
-type Contender = (place: Placement, prefix: readonly string[]) => Promise<ServerPlan>;
+type Contender = (place: Placement, how: Circumstances) => Promise<ServerPlan>;
 
 /**
  * How many times a server asks the disk to keep what it wrote, for each image: the evidence for "as durable".
@@ -37,9 +37,21 @@ type Contender = (place: Placement, prefix: readonly string[]) => Promise<Server
 async function syncsPerImage(bench: Bench, contender: Contender, place: Placement): Promise<number> {
   const trace = join(bench.folder, 'syncs.txt');
   const calls = 'trace=fsync,fdatasync,sync_file_range,syncfs,sync';
-  const server = await bench.start(
-    contender(place, [toolPath('strace'), '-f', '-qq', '-e', calls, '-e', 'signal=none', '-o', trace]),
-  );
+  // -I 2 lets SIGTERM through to the server, which strace with an output file otherwise keeps from it.
+  const prefix = [
+    toolPath('strace'),
+    '-f',
+    '-qq',
+    '-I',
+    '2',
+    '-e',
+    calls,
+    '-e',
+    'signal=none',
+    '-o',
+    trace,
+  ] as const;
+  const server = await bench.start(contender(place, { prefix }));
   const images = AT_ONCE;
   await pushImages(server, images);
   await bench.close();

@@ -23,15 +23,16 @@ export function parseTcpAddress(text: string): TcpAddress | undefined {
 export function parsePrefix(text: string): string | undefined {
   if (!/^[\w\-.~!$&'()*+,;=:@/%]*$/.test(text)) return undefined;
   const parts = text.split('/').filter((part) => part !== '');
-  return parts.some((part) => part === '.' || part === '..') ? undefined : `/${parts.map((p) => `${p}/`).join('')}`;
+  return parts.some((part) => part === '.' || part === '..')
+    ? undefined
+    : `/${parts.map((p) => `${p}/`).join('')}`;
 }
 
 /**
  * Reads the base URL by which clients reach the registry: `http` or `https`, without query or user. The result
- * has no trailing slash, and is empty for an empty text. Undefined when it is no such URL.
+ * has no trailing slash. Undefined when it is no such URL.
  */
 export function parseHost(text: string): string | undefined {
-  if (text === '') return '';
   if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) return undefined;
   const url = new URL(text);
   const plain = url.username === '' && url.password === '' && url.search === '' && url.hash === '';

@@ -2,7 +2,7 @@
 import { type Findings, formatPath, printable } from './findings.ts';
 import { dottedNames, KNOWN, type Known, type Section } from './known-keys.ts';
 import { nearest } from './suggestions.ts';
-import { isNull, isSet, type MapNode, type Node, type Path } from './tree.ts';
+import { type Entry, isNull, isSet, type MapNode, type Node, type Path } from './tree.ts';
 
 /**
  * Warns of unknown and of unsupported settings and refuses those that must not be passed over. Takes out of the
@@ -12,14 +12,18 @@ export function checkKeys(root: MapNode, findings: Findings): void {
   checkSection(root, KNOWN, []);
 
   function checkSection(map: MapNode, section: Section, path: Path): void {
-    for (const [key, { value, keyPlace }] of map.entries) {
+    for (const [key, entry] of map.entries) {
+      const { value, keyPlace } = entry;
       const known = section.keys.get(key);
       const here = [...path, key];
       if (known === undefined) {
-        findings.warning(keyPlace, `${formatPath(here)}: unknown setting, it has no effect${hint(key, section, path)}`);
+        findings.warning(
+          keyPlace,
+          `${formatPath(here)}: unknown setting, it has no effect${hint(key, section, path)}`,
+        );
         map.entries.delete(key);
       } else if (known.kind === 'unsupported') {
-        checkUnsupported(value, known, here);
+        checkUnsupported(entry, known, here);
         map.entries.delete(key);
       } else if (!check(value, known, here)) {
         map.entries.delete(key);
@@ -50,10 +54,15 @@ export function checkKeys(root: MapNode, findings: Findings): void {
     return false;
   }
 
-  function checkUnsupported(node: Node, known: Extract<Known, { kind: 'unsupported' }>, path: Path): void {
+  function checkUnsupported(
+    { value, keyPlace }: Entry,
+    known: Extract<Known, { kind: 'unsupported' }>,
+    path: Path,
+  ): void {
     const { effect, advice, asks = isSet } = known.entry;
-    if (effect === 'accept' || !asks(node)) return;
-    if (effect === 'warn') findings.warningAt(root, path, 'is not supported yet and has no effect');
+    if (effect === 'accept' || !asks(value)) return;
+    if (effect === 'warn')
+      findings.warning(keyPlace, `${formatPath(path)}: is not supported yet and has no effect`);
     else findings.problemAt(root, path, `is not supported yet${advice === undefined ? '' : `: ${advice}`}`);
   }
 }

@@ -44,8 +44,8 @@ export function nanoseconds(amount: number): number | undefined {
 
 function inRange(ms: number): number | undefined {
   if (!(Math.abs(ms) < MAX_MS)) return undefined;
-  // Rounded to the nanosecond first: 1.1s is 1100 ms, not 1100.0000000000002 and so 1101.
-  const exact = Math.round(ms * 1e6) / 1e6;
+  // Without the last digit first: 1.1s is 1100 ms, not 1100.0000000000002 and so 1101.
+  const exact = Number(ms.toPrecision(15));
   return exact < 0 ? Math.floor(exact) : Math.ceil(exact);
 }
 

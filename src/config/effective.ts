@@ -1,6 +1,6 @@
 /** From a file that fits the schema to the configuration in force: defaults, and what settings mean together. */
 import { resolve } from 'node:path';
-import { parseTcpAddress } from './addresses.ts';
+import { parseHost, parseTcpAddress } from './addresses.ts';
 import type {
   AddressConfig,
   Config,
@@ -111,7 +111,10 @@ class Effective {
     if (filesystem !== undefined && inmemory !== undefined) {
       this.#problem(['storage'], `expected exactly one storage driver, found ${this.#drivers()}`);
     }
-    if (filesystem === undefined && inmemory === undefined && this.#hasFile) {
+    // A driver that was refused or miswritten was meant, and that was told already.
+    const isMeant =
+      filesystem !== undefined || inmemory !== undefined || this.#findings.isToldWithin('storage');
+    if (this.#hasFile && !isMeant) {
       const advice = 'add "filesystem:" with a "rootdirectory:", or "inmemory:"';
       this.#problem(['storage'], `no storage driver is named; ${advice}`);
     }
@@ -121,19 +124,21 @@ class Effective {
     return { kind: 'filesystem', rootDirectory: resolve(rootDirectory), maxThreads };
   }
 
-  /** The drivers, and the variables that brought them: a variable adds to the file's, it does not replace it. */
+  /** The drivers, and the variable that brought one: it adds to the file's, as in `registry:2`. */
   #drivers(): string {
     const storage = nodeAt(this.#root, ['storage']);
-    return ['filesystem', 'inmemory']
-      .map((driver) => {
-        const place = storage?.kind === 'map' ? storage.entries.get(driver)?.keyPlace : undefined;
-        return place !== undefined && 'variable' in place ? `${driver} (by ${place.variable})` : driver;
-      })
-      .join(' and ');
+    let advice = '';
+    const names = ['filesystem', 'inmemory'].map((driver) => {
+      const place = storage?.kind === 'map' ? storage.entries.get(driver)?.keyPlace : undefined;
+      if (place === undefined || !('variable' in place)) return driver;
+      advice = `; REGISTRY_STORAGE=${driver} would replace the section`;
+      return `${driver} (by ${place.variable})`;
+    });
+    return `${names.join(' and ')}${advice}`;
   }
 
   http(section: NonNullable<File['http']>, defaults: Defaults): HttpConfig {
-    const host = orUndefined(section.host);
+    const host = this.#host(orUndefined(section.host));
     const secret = orUndefined(section.secret);
     const tls = this.#tls(section.tls);
     return {
@@ -153,7 +158,8 @@ class Effective {
     const path = ['http', 'addr'];
     const text = orUndefined(section.addr);
     if (section.net === 'unix') {
-      if (text === undefined) this.#problem(path, 'expected the path of the socket, because http.net is unix');
+      if (text === undefined)
+        this.#problem(path, 'expected the path of the socket, because http.net is unix');
       return { unix: resolve(text ?? '') };
     }
     if (text === undefined) return defaults.addr;
@@ -163,6 +169,16 @@ class Effective {
       this.#problem(path, `expected host:port such as ":5000", found "${text.slice(0, 60)}"${advice}`);
     }
     return address ?? defaults.addr;
+  }
+
+  /** What is no URL has no effect in `registry:2`, so that files with a bare name there are about. */
+  #host(text: string | undefined): string | undefined {
+    const host = text === undefined ? undefined : parseHost(text);
+    if (text !== undefined && host === undefined) {
+      const wanted = 'expected a URL such as "https://registry.example.com"';
+      this.#findings.warningAt(this.#root, ['http', 'host'], `${wanted}; it has no effect`);
+    }
+    return host;
   }
 
   #tls(section: NonNullable<File['http']>['tls']): HttpConfig['tls'] {

@@ -16,6 +16,9 @@ const PREFIX = 'REGISTRY_';
 /** Names the file; it is no setting. */
 export const PATH_VARIABLE = 'REGISTRY_CONFIGURATION_PATH';
 
+const SERVICE_VARIABLE =
+  /^REGISTRY(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)$/;
+
 /** Lays the variables over what the file says, changing `root`. */
 export function applyEnvironment(root: MapNode, env: Environment, findings: Findings): void {
   for (const name of Object.keys(env).sort()) {
@@ -36,7 +39,8 @@ export function applyEnvironment(root: MapNode, env: Environment, findings: Find
 function isForeign(name: string, value: string): boolean {
   return (
     name === PATH_VARIABLE ||
-    /^REGISTRY(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|(?:ENV_\w+)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)$/.test(name) ||
+    name.startsWith('REGISTRY_ENV_') ||
+    SERVICE_VARIABLE.test(name) ||
     (/^REGISTRY(?:_\w+)?_PORT$/.test(name) && /^(?:tcp|udp|sctp):\/\//.test(value))
   );
 }
@@ -64,15 +68,24 @@ class Assignment {
   assign(current: Node | undefined, known: Known, rest: readonly string[], path: Path): Node | undefined {
     const [head, ...tail] = rest;
     if (head === undefined) return this.#parse(known);
-    if (known.kind === 'value') return this.#unknown(path, []);
+    // One word too many: what the name says before it is a setting.
+    if (known.kind === 'value')
+      return this.#unknown(path.slice(0, -1), [String(path.at(-1))], String(path.at(-1)), []);
     if (known.kind === 'list' || (known.kind !== 'section' && current?.kind === 'list')) {
-      return this.#assignItem(current, known.kind === 'list' ? known.item : { kind: 'free' }, head, tail, path);
+      return this.#assignItem(
+        current,
+        known.kind === 'list' ? known.item : { kind: 'free' },
+        head,
+        tail,
+        path,
+      );
     }
     const map = this.#asMap(current, path);
     // The file has something else where a section belongs, which is told when the file is checked.
     if (map === undefined) return undefined;
     const key = matchingKey(head, known.kind === 'section' ? known.keys : map.entries);
-    if (key === undefined && known.kind === 'section') return this.#unknown(path, known.keys.keys(), head);
+    if (key === undefined && known.kind === 'section')
+      return this.#unknown(path, known.keys.keys(), head, tail);
     const name = key ?? head.toLowerCase();
     const existing = map.entries.get(name);
     const child = this.assign(existing?.value, childOf(known, name), tail, [...path, name]);
@@ -123,10 +136,10 @@ class Assignment {
     return new ScalarNode(this.#value, this.#value, true, this.#place);
   }
 
-  #unknown(path: Path, candidates: Iterable<string>, head = ''): undefined {
+  #unknown(path: Path, candidates: Iterable<string>, head: string, tail: readonly string[]): undefined {
     const near = nearest(head, candidates);
-    const name = near === undefined ? undefined : [...path, near].join('_').toUpperCase();
-    const hint = name === undefined ? '' : `; did you mean ${PREFIX}${name}...?`;
+    const meant = near === undefined ? [] : [...path, near, ...tail];
+    const hint = meant.length === 0 ? '' : `; did you mean ${PREFIX}${meant.join('_').toUpperCase()}?`;
     this.#findings.warning(this.#place, `no setting has this name, it has no effect${hint}`);
     return undefined;
   }

@@ -31,7 +31,7 @@ export class Findings {
 
   /** `file` is how messages call the file. */
   constructor(file: string | undefined) {
-    this.#file = file;
+    this.#file = file === undefined ? undefined : visible(file);
   }
 
   /** What keeps the registry from starting. */
@@ -57,11 +57,12 @@ export class Findings {
     this.warning(placeOf(root, path), `${formatPath(path)}: ${text}`);
   }
 
-  /** Whether a problem of this very setting was told. */
-  isTold(path: Path): boolean {
-    return this.#told.has(formatPath(path));
+  /** Whether a problem of a setting within the section was told. */
+  isToldWithin(section: string): boolean {
+    return [...this.#told].some((name) => name.startsWith(`${section}.`));
   }
 
+  /** Whether there is any problem. */
   get failed(): boolean {
     return this.#problems.length > 0;
   }
@@ -113,8 +114,13 @@ export function formatPath(path: Path): string {
   return text;
 }
 
-/** Text of the operator's, fit for one line of a message: no control characters, not endless. */
+/** Text of the operator's, fit for one line of a message: no control characters. */
+export function visible(text: string): string {
+  return text.replaceAll(/[\p{C}\u2028\u2029]/gu, '\uFFFD');
+}
+
+/** The same for values, of which the beginning says enough. */
 export function printable(text: string): string {
-  const clean = text.replaceAll(/[\p{C}\u2028\u2029]/gu, '\uFFFD');
+  const clean = visible(text);
   return clean.length > 60 ? `${clean.slice(0, 57)}...` : clean;
 }

@@ -4,11 +4,11 @@ import { checkKeys } from './check-keys.ts';
 import type { Config } from './config.ts';
 import { effectiveConfig } from './effective.ts';
 import { applyEnvironment, type Environment, PATH_VARIABLE, sectionOf } from './environment.ts';
-import { ConfigError, Findings } from './findings.ts';
+import { ConfigError, Findings, visible } from './findings.ts';
 import { SCALAR_FORMS } from './known-keys.ts';
 import { parseYaml } from './parse-yaml.ts';
 import { type File, fileSchema } from './schema.ts';
-import { emptyMap, isNull, type MapNode, nodeAt, type Path, schemaInput, without } from './tree.ts';
+import { emptyMap, isNull, type MapNode, nodeAt, type Path, schemaInput } from './tree.ts';
 
 export type { Config } from './config.ts';
 export { describeConfig } from './describe.ts';
@@ -34,7 +34,8 @@ const MAX_FILE_BYTES = 1024 * 1024;
 export async function loadConfig(options: { file?: string; env: Environment }): Promise<LoadedConfig> {
   const file = options.file ?? (options.env[PATH_VARIABLE] || undefined);
   const findings = new Findings(file);
-  const root = file === undefined ? emptyMap({ line: 1, column: 1 }) : readTree(await readText(file), findings);
+  const root =
+    file === undefined ? emptyMap({ line: 1, column: 1 }) : readTree(await readText(file), findings);
   if (file !== undefined) checkVersion(root, findings);
   applyEnvironment(root, options.env, findings);
   for (const name of SCALAR_FORMS) expandScalarForm(root, name);
@@ -48,11 +49,10 @@ export async function loadConfig(options: { file?: string; env: Environment }): 
 async function readText(file: string): Promise<string> {
   try {
     const { size } = await stat(file);
-    if (size > MAX_FILE_BYTES) throw new ConfigError([`${file}: too large for a configuration file (over 1 MiB)`]);
+    if (size > MAX_FILE_BYTES) throw new RangeError('it is larger than 1 MiB');
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
   } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    throw new ConfigError([`${file}: cannot be read: ${reasonOf(error)}`], [], error);
+    throw new ConfigError([`${visible(file)}: cannot be read: ${reasonOf(error)}`], [], error);
   }
 }
 
@@ -61,13 +61,15 @@ const REASONS: Readonly<Record<string, string>> = {
   EISDIR: 'it is a folder',
   ENOTDIR: 'a part of the path is no folder',
   EACCES: 'permission denied',
-  ENCODING: 'it is not UTF-8 text',
+  // The runtimes do not agree on the code for text that is not UTF-8.
+  ERR_ENCODING_INVALID_ENCODED_DATA: 'it is not UTF-8 text',
+  ERR_INVALID_ARG_VALUE: 'no file can have this name',
 };
 
 function reasonOf(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  if (error instanceof TypeError && code !== 'ERR_INVALID_ARG_VALUE') return 'it is not UTF-8 text';
-  return REASONS[code] ?? (error instanceof Error ? error.message : String(error));
+  const reason = REASONS[code] ?? (error instanceof TypeError ? 'it is not UTF-8 text' : undefined);
+  return reason ?? visible(error instanceof Error ? error.message : String(error));
 }
 
 /** The file's tree. What is no YAML ends here, since nothing can be said about the settings. */
@@ -76,7 +78,8 @@ function readTree(text: string, findings: Findings): MapNode {
   findings.throwIfFailed();
   if (root?.kind === 'map') return root;
   const place = { line: 1, column: 1 };
-  if (root !== undefined && !isNull(root)) findings.problem(root.place, 'expected settings such as "version: 0.1"');
+  if (root !== undefined && !isNull(root))
+    findings.problem(root.place, 'expected settings such as "version: 0.1"');
   findings.throwIfFailed();
   return emptyMap(place);
 }
@@ -97,17 +100,30 @@ function expandScalarForm(root: MapNode, name: string): void {
 
 /** Reads the settings. Wrong ones are told and left out, so that the others can be looked at together. */
 function parseFile(root: MapNode, findings: Findings): File {
-  const result = v.safeParse(fileSchema, schemaInput(root));
+  const input = schemaInput(root);
+  const result = v.safeParse(fileSchema, input);
   if (result.success) return result.output;
-  const paths = result.issues.map((issue) => {
+  for (const issue of result.issues) {
     const path: Path = (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? key : String(key)));
     const isMissing = issue.type === 'object' && issue.received === 'undefined';
     findings.problemAt(root, path, isMissing ? 'is missing' : issue.message);
-    return path;
-  });
-  const rest = structuredTree(root);
-  // From the back, so that list indexes stay right.
-  for (const path of paths.reverse()) without(rest, path.slice(0, settingDepth(path)));
-  const again = v.safeParse(fileSchema, schemaInput(rest));
-  return again.success ? again.output : {};
+    leaveOut(input, path);
+  }
+  const rest = v.safeParse(fileSchema, input);
+  return rest.success ? rest.output : {};
+}
+
+/** Removes the setting at the path from the schema's input; of a list the whole. */
+function leaveOut(input: unknown, path: Path): void {
+  const depth = path.findIndex((key) => typeof key === 'number');
+  const setting = depth === -1 ? path : path.slice(0, depth);
+  let section = input;
+  for (const key of setting.slice(0, -1)) {
+    if (typeof section !== 'object' || section === null) return;
+    section = Reflect.get(section, key);
+  }
+  const last = setting.at(-1);
+  if (typeof section === 'object' && section !== null && last !== undefined) {
+    Reflect.deleteProperty(section, last);
+  }
 }

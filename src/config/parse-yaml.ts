@@ -21,7 +21,13 @@ const MAX_DEPTH = 100;
 const REPLACED = new Set(['storage', 'auth']);
 
 /** What `registry:2` lets pass: YAML 1.1 words (`yes`, `on`), merge keys, duplicate keys. */
-const OPTIONS = { version: '1.1', merge: true, uniqueKeys: false, strict: false, prettyErrors: false } as const;
+const OPTIONS = {
+  version: '1.1',
+  merge: true,
+  uniqueKeys: false,
+  strict: false,
+  prettyErrors: false,
+} as const;
 
 /**
  * Reads YAML as leniently as gopkg.in/yaml.v2, the parser of `registry:2`. Only the first document counts.
@@ -40,13 +46,10 @@ export function parseYaml(text: string, findings: Findings, variable?: string): 
     findings.problem(places(0), 'not valid YAML: nested too deeply');
     return undefined;
   }
-  const first = 'empty' in documents ? undefined : documents[0];
+  const [first, second] = documents;
   if (first === undefined) return nullScalar(places(0));
-  for (const error of first.errors.slice(0, 10)) {
-    findings.problem(places(error.pos[0]), `not valid YAML: ${printableMessage(error.message)}`);
-  }
+  tellErrors(first, places, findings);
   if (first.errors.length > 0) return undefined;
-  const second = 'empty' in documents ? undefined : documents[1];
   if (second !== undefined) {
     findings.warning(places(second.range[0]), 'a second YAML document has no effect; only the first is read');
   }
@@ -60,9 +63,11 @@ export function parseYaml(text: string, findings: Findings, variable?: string): 
   }
 }
 
-function parseDocuments(text: string, lineCounter: LineCounter): ReturnType<typeof parseAllDocuments> | undefined {
+/** None for an empty text; undefined when it is nested so deeply that it cannot be read. */
+function parseDocuments(text: string, lineCounter: LineCounter): readonly Document.Parsed[] | undefined {
   try {
-    return parseAllDocuments(text, { ...OPTIONS, lineCounter });
+    const documents = parseAllDocuments(text, { ...OPTIONS, lineCounter });
+    return 'empty' in documents ? [] : documents;
   } catch (error) {
     // The parser is recursive: some ten thousand brackets exhaust the stack.
     if (error instanceof RangeError) return undefined;
@@ -70,9 +75,23 @@ function parseDocuments(text: string, lineCounter: LineCounter): ReturnType<type
   }
 }
 
-/** The library's messages quote the text in places; they must stay one line. */
-function printableMessage(message: string): string {
-  return message.split('\n', 1)[0]?.slice(0, 200) ?? '';
+/** Tells the first error of each line: the others mostly follow from it. */
+function tellErrors(document: Document.Parsed, places: (offset: number) => Place, findings: Findings): void {
+  const lines = new Set<number>();
+  for (const { pos, message } of document.errors) {
+    const place = places(pos[0]);
+    const line = 'line' in place ? place.line : 0;
+    if (lines.has(line) || lines.size === 10) continue;
+    lines.add(line);
+    // The parser is recursive, and catches its own overflow in places.
+    const isOverflow = message.includes('call stack');
+    findings.problem(place, `not valid YAML: ${isOverflow ? 'nested too deeply' : withoutQuotes(message)}`);
+  }
+}
+
+/** Without what the library quotes from the text, which may be a secret and may have many lines. */
+function withoutQuotes(message: string): string {
+  return message.replace(/:? ".*$/s, '').split('\n', 1)[0] ?? '';
 }
 
 function nullScalar(place: Place): ScalarNode {
@@ -105,7 +124,8 @@ class Reader {
   read(node: unknown, offset: number, depth: number): Node {
     const start = startOf(node) ?? offset;
     this.#nodes += 1;
-    if (this.#nodes > MAX_NODES) throw new Unreadable(start, 'too many values; are aliases nested in aliases?');
+    if (this.#nodes > MAX_NODES)
+      throw new Unreadable(start, 'too many values; are aliases nested in aliases?');
     if (depth > MAX_DEPTH) throw new Unreadable(start, 'nested too deeply; does an alias contain itself?');
     const place = this.#places(start);
     if (isAlias(node)) return this.read(this.#target(node, start), start, depth + 1);
@@ -193,11 +213,13 @@ function startOf(node: unknown): number | undefined {
 function scalar(node: Scalar, place: Place): ScalarNode {
   const { value, source } = node;
   const quoted = node.type !== undefined && node.type !== 'PLAIN';
-  const bytes = value instanceof Uint8Array ? new TextDecoder().decode(value) : undefined;
-  const text = bytes ?? source ?? (value === null ? '' : String(value));
-  const isJson = value === null || typeof value === 'string' || typeof value === 'boolean';
-  if (isJson || (typeof value === 'number' && Number.isFinite(value))) {
-    return new ScalarNode(value, text, quoted, place);
+  if (value === null) return new ScalarNode(null, source ?? '', quoted, place);
+  if (value instanceof Uint8Array) {
+    const text = new TextDecoder().decode(value);
+    return new ScalarNode(text, text, true, place);
   }
-  return new ScalarNode(text, text, quoted, place);
+  const text = source ?? (typeof value === 'string' ? value : '');
+  const isNumber = typeof value === 'number' && Number.isFinite(value);
+  const isJson = typeof value === 'string' || typeof value === 'boolean' || isNumber;
+  return new ScalarNode(isJson ? value : text, text, quoted, place);
 }

@@ -43,9 +43,9 @@ export function textThat<T>(expected: string, read: (text: string) => T | undefi
   return scalar(expected, (node) => read(node.text));
 }
 
-/** One of several words, in any case. */
+/** One of several words, in any case. The empty one goes without saying. */
 export function oneOf<const T extends string>(...words: readonly T[]) {
-  return scalar(orList(words.map((word) => `"${word}"`)), ({ text: typed }) => {
+  return scalar(orList(words.filter((word) => word !== '').map((word) => `"${word}"`)), ({ text: typed }) => {
     const lower = typed.toLowerCase();
     return words.find((word) => word === lower);
   });

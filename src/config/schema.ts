@@ -4,18 +4,8 @@
  */
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import * as v from 'valibot';
-import { parseHost, parsePrefix } from './addresses.ts';
-import {
-  anything,
-  duration,
-  flag,
-  integer,
-  listOf,
-  oneOf,
-  secretText,
-  text,
-  textThat,
-} from './scalars.ts';
+import { parsePrefix } from './addresses.ts';
+import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
 
 const logLevel = () => v.nullish(oneOf('error', 'warn', 'info', 'debug'));
 
@@ -50,7 +40,8 @@ const storage = v.object({
       maxthreads: v.nullish(integer()),
     }),
   ),
-  inmemory: v.nullish(v.object({})),
+  // Anything: it has no settings, and naming it is enough.
+  inmemory: v.nullish(v.any()),
   delete: v.nullish(v.object({ enabled: v.nullish(flag()) })),
   maintenance: v.nullish(
     v.object({
@@ -71,7 +62,7 @@ const http = v.object({
   addr: v.nullish(text('a string such as ":5000"')),
   net: v.nullish(oneOf('tcp', 'unix', '')),
   prefix: v.nullish(textThat('a path such as "/registry/"', parsePrefix)),
-  host: v.nullish(textThat('a URL such as "https://registry.example.com"', parseHost)),
+  host: v.nullish(text('a URL such as "https://registry.example.com"')),
   relativeurls: v.nullish(flag()),
   secret: v.nullish(secretText()),
   headers: v.nullish(v.record(headerName, listOf(headerValue()))),
@@ -90,9 +81,7 @@ const validation = v.object({
   enabled: v.nullish(flag()),
   manifests: v.nullish(
     v.object({
-      urls: v.nullish(
-        v.object({ allow: v.nullish(listOf(pattern())), deny: v.nullish(listOf(pattern())) }),
-      ),
+      urls: v.nullish(v.object({ allow: v.nullish(listOf(pattern())), deny: v.nullish(listOf(pattern())) })),
       indexes: v.nullish(
         v.object({
           platforms: v.nullish(oneOf('all', 'none', 'list')),

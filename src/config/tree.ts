@@ -73,8 +73,8 @@ export function nodeAt(root: Node, path: Path): Node | undefined {
 }
 
 /**
- * Where to send somebody who looks for the path: its value; for a bare key the key; for one that is missing, the
- * key of the nearest section that exists.
+ * Where to send somebody who looks for the path: its value; for a section or a bare key the key; for one that is
+ * missing, the key of the nearest section that exists.
  */
 export function placeOf(root: Node, path: Path): Place {
   let node = root;
@@ -92,16 +92,7 @@ export function placeOf(root: Node, path: Path): Place {
     if (next === undefined) return place;
     node = next;
   }
-  return isNull(node) ? place : node.place;
-}
-
-/** The tree without the value at the path, which then counts as not written. */
-export function without(root: Node, path: Path): void {
-  const parent = nodeAt(root, path.slice(0, -1));
-  const key = path.at(-1);
-  if (key === undefined) return;
-  if (parent?.kind === 'map') parent.entries.delete(String(key));
-  else if (parent?.kind === 'list') parent.items.splice(Number(key), 1);
+  return node.kind === 'map' || isNull(node) ? place : node.place;
 }
 
 /**

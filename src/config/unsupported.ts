@@ -24,11 +24,13 @@ const named = () => true;
 
 const storageDriver: Unsupported = {
   effect: 'refuse',
-  advice: 'use the filesystem driver, or stay with your present registry until this one can open that storage',
+  advice:
+    'use the filesystem driver, or stay with your present registry until this one can open that storage',
   asks: named,
 };
 
-const LOGIN_ADVICE = 'without it everybody could read and write; put the registry behind a proxy that asks for a login';
+const LOGIN_ADVICE =
+  'without it everybody could read and write; put the registry behind a proxy that asks for a login';
 
 /** Any kind of login, even one that we have never heard of; `none` is what we do. */
 function asksForLogin(node: Node): boolean {
@@ -94,7 +96,7 @@ export const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   },
   'http.tls.ciphersuites': {
     effect: 'refuse',
-    advice: 'suites outside your list would be spoken; leave it out to accept the runtime\'s choice',
+    advice: "suites outside your list would be spoken; leave it out to accept the runtime's choice",
   },
 
   notifications: warn,

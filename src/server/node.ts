@@ -1,4 +1,170 @@
-import type { Listener, ListenOptions } from './listener.ts';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Address, Connection, Handler, Listener, ListenOptions } from './listener.ts';
+import { createServer as createPlainServer } from 'node:http';
+import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
+import { MAX_HEADERS, requestOf } from './node-request.ts';
+import { sendResponse } from './node-response.ts';
+import { FAILURE_BODY, FAILURE_INIT } from './request-target.ts';
+import { rememberSources } from './response-source.ts';
+
+class NodeConnection implements Connection {
+  readonly encrypted: boolean;
+  readonly #incoming: IncomingMessage;
+
+  constructor(incoming: IncomingMessage, encrypted: boolean) {
+    this.#incoming = incoming;
+    this.encrypted = encrypted;
+  }
+
+  get remoteAddress(): string {
+    const address = this.#incoming.socket.remoteAddress ?? '';
+    return address.startsWith('::ffff:') ? address.slice(7) : address;
+  }
+
+  liftIdleLimit(): void {
+    // node:http sets the limit anew for each request of the connection.
+    this.#incoming.socket.setTimeout(0);
+  }
+}
+
+/**
+ * Listens by node:http or node:https, with the limits and the URL form that `Bun.serve` has. In a worker of
+ * node:cluster the parent accepts the connections, which takes the place of `reusePort`.
+ * @throws AddressUnavailable
+ */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  throw new Error(`not yet ${options.reusePort}`);
+  rememberSources();
+  const { address } = options;
+  if ('unix' in address) await clearStaleSocket(address.unix);
+  const server = await createServer(options);
+  const life = new ServerLife(server);
+  server.on('request', (incoming, outgoing) => {
+    life.begin(outgoing);
+    void answer(options.handler, incoming, outgoing, options.tls !== undefined);
+  });
+  server.on('connect', (_request, socket) =>
+    socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'),
+  );
+  try {
+    await bindAny(server, address);
+  } catch (error) {
+    throw addressFailure(address, error);
+  }
+  // Not before it listens, as an error there is told by the promise.
+  server.on('error', (error) => process.emitWarning(error));
+  const bound = server.address();
+  return {
+    hostname: 'unix' in address ? address.unix : address.hostname,
+    port: bound !== null && typeof bound === 'object' ? bound.port : 0,
+    pending: () => life.pending,
+    drain: () => life.drain(),
+    close: () => life.close(),
+  };
+}
+
+async function createServer(options: ListenOptions): Promise<Server> {
+  const { tls } = options;
+  const limits = {
+    maxHeaderSize: 16 * 1024,
+    headersTimeout: 60_000,
+    // An upload may take as long as it moves.
+    requestTimeout: 0,
+    keepAliveTimeout: options.idleSeconds * 1000,
+    connectionsCheckingInterval: 5000,
+  };
+  let server: Server;
+  if (tls === undefined) server = createPlainServer(limits);
+  else {
+    const { createServer: createTlsServer } = await import('node:https');
+    server = createTlsServer({ ...limits, cert: tls.certificate, key: tls.key });
+  }
+  server.setTimeout(options.idleSeconds * 1000);
+  // Counted by `answer`, which refuses what is too much; node:http would leave headers out without a word.
+  server.maxHeadersCount = 0;
+  return server;
+}
+
+async function bindAny(server: Server, address: Address): Promise<void> {
+  if ('unix' in address) return bind(server, { path: address.unix });
+  if (address.hostname !== '') return bind(server, { host: address.hostname, port: address.port });
+  try {
+    await bind(server, { host: '::', port: address.port });
+  } catch (error) {
+    if (!lacksIpv6(error)) throw error;
+    await bind(server, { host: '0.0.0.0', port: address.port });
+  }
+}
+
+function bind(server: Server, where: { path: string } | { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(where, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+/** Counts the requests under way and ends the server without cutting them. */
+class ServerLife {
+  pending = 0;
+  readonly #server: Server;
+  #draining = false;
+
+  constructor(server: Server) {
+    this.#server = server;
+  }
+
+  begin(outgoing: ServerResponse): void {
+    this.pending += 1;
+    if (this.#draining) outgoing.shouldKeepAlive = false;
+    outgoing.once('close', () => {
+      this.pending -= 1;
+      // node:http closes idle connections once when it is told to, and not those that become idle later.
+      if (this.#draining) setImmediate(() => this.#server.closeIdleConnections());
+    });
+  }
+
+  drain(): Promise<void> {
+    this.#draining = true;
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeIdleConnections();
+    });
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+}
+
+async function answer(
+  handler: Handler,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  encrypted: boolean,
+): Promise<void> {
+  // A client that leaves is told by 'close'; without a listener the error would end the process.
+  incoming.on('error', () => undefined);
+  outgoing.on('error', () => undefined);
+  try {
+    const request =
+      incoming.rawHeaders.length > 2 * MAX_HEADERS ? 431 : requestOf(incoming, outgoing, encrypted);
+    if (request === 431) return refuse(outgoing, 431);
+    if (request === undefined) return refuse(outgoing, 400);
+    const response = await handler(request, new NodeConnection(incoming, encrypted));
+    await sendResponse(response, outgoing, incoming.method === 'HEAD');
+  } catch (error) {
+    if (!outgoing.destroyed) process.emitWarning(error instanceof Error ? error : String(error));
+    if (outgoing.headersSent) outgoing.destroy();
+    else refuse(outgoing, 500);
+  }
+}
+
+function refuse(outgoing: ServerResponse, status: number): void {
+  if (status !== 500) outgoing.shouldKeepAlive = false;
+  outgoing.writeHead(status, FAILURE_INIT.headers).end(FAILURE_BODY);
 }

@@ -10,7 +10,10 @@ export interface WorkerStart {
   readonly message: unknown;
 }
 
-/** Parent to worker, as the first message. (It is asked to end by SIGTERM, which also ends one that hangs in its start.) */
+/**
+ * Parent to worker, in answer to `here`. (A worker is asked to end by SIGTERM, which also ends one that hangs in its
+ * start.)
+ */
 export interface ToWorker {
   readonly kind: 'start';
   readonly start: WorkerStart;
@@ -18,6 +21,8 @@ export interface ToWorker {
 
 /** Worker to parent. */
 export type FromWorker =
+  /** It listens for messages. Node 20 loses those that come earlier. */
+  | { readonly kind: 'here' }
   | { readonly kind: 'ready' }
   /** It cannot start, and another attempt would fail in the same way. `message` is for the operator. */
   | { readonly kind: 'failed'; readonly message: string };

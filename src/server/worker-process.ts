@@ -62,13 +62,15 @@ function observe(child: ChildProcess, start: WorkerStart): WorkerProcess {
       if (child.pid === undefined) resolve({ code: null, signal: null });
     });
   });
+  const given: ToWorker = { kind: 'start', start };
   const started = new Promise<WorkerOutcome>((resolve) => {
-    child.on('message', (message: FromWorker) => resolve(message));
+    child.on('message', (message: FromWorker) => {
+      if (message.kind !== 'here') resolve(message);
+      // When it ends before it reads this, its exit tells all there is to know.
+      else if (child.connected) child.send(given, () => undefined);
+    });
     void exited.then((exit) => resolve({ kind: 'exited', ...exit }));
   });
-  const message: ToWorker = { kind: 'start', start };
-  // When it ends before it reads this, its exit tells all there is to know.
-  if (child.connected) child.send(message, () => undefined);
   return {
     pid: child.pid,
     started,

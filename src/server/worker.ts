@@ -31,6 +31,7 @@ export function workerStart(): Promise<WorkerStart> {
   process.on('SIGHUP', ignore);
   return new Promise((resolve) => {
     process.once('message', (message: ToWorker) => resolve(message.start));
+    send({ kind: 'here' });
   });
 }
 

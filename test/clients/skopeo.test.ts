@@ -25,7 +25,12 @@ afterAll(async () => {
 
 /** skopeo, made to keep its blob cache in the sandbox: for root it would be in /var/lib/containers. */
 async function skopeo(...args: string[]): Promise<string> {
-  const env = { _CONTAINERS_ROOTLESS_UID: '4711' };
+  return await skopeoOf('xdg/data', ...args);
+}
+
+/** The same with another blob cache: what one user's skopeo knows, another's does not. */
+async function skopeoOf(cache: string, ...args: string[]): Promise<string> {
+  const env = { _CONTAINERS_ROOTLESS_UID: '4711', XDG_DATA_HOME: sandbox.workspace.join(cache) };
   return (await sandbox.run('skopeo', ['--insecure-policy', ...args], { env, timeout: 240_000 })).stdout;
 }
 
@@ -142,7 +147,9 @@ test('a layer of 1 GiB', async () => {
 test('one image pushed four times at once', async () => {
   const image = await layeredImage(sandbox.workspace.join('race'), { seed: 'race', layers: 5 });
   const names = ['race/same:a', 'race/same:a', 'race/same:b', 'race/other:a'];
-  await Promise.all(names.map((name) => skopeo('copy', image.reference, remote(name))));
+  await Promise.all(
+    names.map((name, user) => skopeoOf(`user-${user}`, 'copy', image.reference, remote(name))),
+  );
   for (const [repository, tag] of [
     ['race/same', 'a'],
     ['race/same', 'b'],

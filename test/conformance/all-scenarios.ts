@@ -3,6 +3,8 @@ import { blobScenario } from './blobs.ts';
 import { sparseDataSet, standardDataSets, tagParameterDataSet } from './data-sets.ts';
 import { dataSetScenario } from './manifests.ts';
 import type { Observations } from './observations.ts';
+import { previousContent } from './previous-content.ts';
+import { previousPush } from './previous.ts';
 import { referenceScenarios } from './references.ts';
 import type { Scenario } from './scenario.ts';
 
@@ -17,6 +19,8 @@ export function allScenarios(observations: Observations, options: { readonly spa
     dataSetScenario(tagParameterDataSet('sha512'), 'dev'),
     ...(options.sparse ? [dataSetScenario(sparseDataSet())] : []),
     ...referenceScenarios(),
+    previousPush,
+    previousContent(),
     observations.scenario(),
   ];
 }

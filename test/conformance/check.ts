@@ -136,3 +136,19 @@ export function expectError(
 export function digestOf(bytes: Uint8Array, algorithm: Algorithm = 'sha256'): string {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
 }
+
+/**
+ * Checks every item even when one fails, so that what later tests need is pushed as far as it can be. Throws
+ * the first failure, or else the first `Unsupported`.
+ */
+export async function checkEach<T>(items: Iterable<T>, check: (item: T) => Promise<void>): Promise<void> {
+  const errors: unknown[] = [];
+  for (const item of items) {
+    try {
+      await check(item);
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors.find((error) => !(error instanceof Unsupported)) ?? errors[0];
+}

@@ -1,4 +1,4 @@
-import { expectStatus, Unsupported } from './check.ts';
+import { checkEach, expectStatus, Unsupported } from './check.ts';
 import { path } from './context.ts';
 import type { Context } from './context.ts';
 import type { DataSet } from './data-set.ts';
@@ -10,20 +10,21 @@ export function deletionSteps(set: DataSet): readonly Step[] {
   const tagDelete: Step = {
     name: 'delete/tag-delete',
     run: async (context) => {
-      for (const tag of tags) await expectDeletes(context, path.manifest(context.repository, tag));
+      await checkEach(tags, (tag) => expectDeletes(context, path.manifest(context.repository, tag)));
     },
   };
   const manifestDelete: Step = {
     name: 'delete/manifest-delete',
     run: async (context) => {
-      for (const { digest } of set.manifests.toReversed())
-        await expectDeletes(context, path.manifest(context.repository, digest));
+      await checkEach(set.manifests.toReversed(), ({ digest }) =>
+        expectDeletes(context, path.manifest(context.repository, digest)),
+      );
     },
   };
   const blobDelete: Step = {
     name: 'delete/blob-delete',
     run: async (context) => {
-      for (const { digest } of set.blobs) await expectDeletes(context, path.blob(context.repository, digest));
+      await checkEach(set.blobs, ({ digest }) => expectDeletes(context, path.blob(context.repository, digest)));
     },
   };
   return [

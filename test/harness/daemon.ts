@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { constants } from 'node:os';
+import { processEnded, reapProcess } from './reaper.ts';
 import { killGroup } from './tools.ts';
 
 /** A server process that this test process started. */
@@ -26,12 +27,6 @@ const STOP_LIMIT = 30_000;
 const POLL_INTERVAL = 10;
 /** Only the end of a long log is kept, so that a verbose daemon cannot fill the memory of the test process. */
 const LOG_LIMIT = 4 * 1024 * 1024;
-
-/** Process groups to end when the test process ends before the test could. */
-const running = new Set<number>();
-process.on('exit', () => {
-  for (const pid of running) killGroup(pid);
-});
 
 /**
  * Starts a server in a process group of its own and waits until `ready` says that it answers.
@@ -64,7 +59,7 @@ export async function startDaemon(
   const ended = new Promise<number>((resolve) => {
     const end = (value: number) => {
       code = value;
-      if (child.pid !== undefined) running.delete(child.pid);
+      if (child.pid !== undefined) processEnded(child.pid);
       resolve(value);
     };
     child.once('error', (error) => {
@@ -76,7 +71,7 @@ export async function startDaemon(
     );
   });
   const pid = child.pid ?? -1;
-  if (pid > 0) running.add(pid);
+  if (pid > 0) reapProcess(pid);
 
   const crash = async () => {
     if (pid > 0) killGroup(pid);

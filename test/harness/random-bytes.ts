@@ -1,8 +1,8 @@
 import { createCipheriv, createHash } from 'node:crypto';
 
 /** Bytes that look random and follow from the seed alone. */
-export function randomBytes(seed: string, length: number): Buffer {
-  return keystream(seed).update(Buffer.alloc(length));
+export function randomBytes(seed: string, length: number): Buffer<ArrayBuffer> {
+  return Buffer.from(keystream(seed).update(Buffer.alloc(length)));
 }
 
 /** AES in counter mode over zeros: random enough, and faster than any disk. */

@@ -1,7 +1,7 @@
-import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { folderRemoved, reapFolder } from './reaper.ts';
 
 /** A temporary folder of one test. */
 export interface Workspace {
@@ -15,16 +15,13 @@ export interface Workspace {
   remove(): Promise<void>;
 }
 
-/** Folders that a test has not removed (yet); they go when the test process ends, even after a failure. */
-const leftovers = new Set<string>();
-process.on('exit', () => {
-  for (const path of leftovers) rmSync(path, { recursive: true, force: true });
-});
-
-/** Creates an empty temporary folder whose name begins with `entrepot-` and the label. */
+/**
+ * Creates an empty temporary folder whose name begins with `entrepot-` and the label. If the test does not
+ * remove it, it goes when the test process ends.
+ */
 export async function createWorkspace(label = 'test'): Promise<Workspace> {
   const path = await mkdtemp(join(tmpdir(), `entrepot-${label}-`));
-  leftovers.add(path);
+  reapFolder(path);
   return {
     path,
     join: (...parts) => join(path, ...parts),
@@ -35,7 +32,7 @@ export async function createWorkspace(label = 'test'): Promise<Workspace> {
     },
     remove: async () => {
       await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
-      leftovers.delete(path);
+      folderRemoved(path);
     },
   };
 }

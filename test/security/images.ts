@@ -75,7 +75,8 @@ export async function residentBytes(pid: number): Promise<number> {
   let total = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
   for (const thread of await readdir(`/proc/${pid}/task`).catch(() => [])) {
     const children = await readFile(`/proc/${pid}/task/${thread}/children`, 'utf8').catch(() => '');
-    for (const child of children.split(' ').filter((text) => text !== '')) total += await residentBytes(Number(child));
+    for (const child of children.split(' ').filter((text) => text !== ''))
+      total += await residentBytes(Number(child));
   }
   return total;
 }

@@ -74,6 +74,11 @@ export class RawConnection {
     return this.received.toString('latin1');
   }
 
+  /** Takes nothing more from the socket, as a client that has stopped reading. */
+  stopReading(): void {
+    this.socket.pause();
+  }
+
   close(): void {
     this.socket.destroy();
   }
@@ -96,7 +101,9 @@ export class RawConnection {
       };
       const late = setTimeout(() => {
         settle();
-        reject(new Error(`the server is not ${what} within ${limit} ms; it sent: ${this.text().slice(0, 500)}`));
+        reject(
+          new Error(`the server is not ${what} within ${limit} ms; it sent: ${this.text().slice(0, 500)}`),
+        );
       }, limit);
       // `writableLength` changes without an event of ours.
       const poll = setInterval(check, 20);
@@ -154,7 +161,7 @@ export async function rawStatus(
 /** The complete answers at the beginning of `bytes`; answers of 1xx are passed over. */
 function parseAnswers(bytes: Buffer, ended: boolean): readonly RawAnswer[] {
   const answers: RawAnswer[] = [];
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const headEnd = bytes.indexOf('\r\n\r\n', at);
     if (headEnd < 0) break;
     const head = bytes.toString('latin1', at, headEnd);
@@ -200,7 +207,7 @@ function parseBody(
 
 function parseChunks(rest: Buffer): { text: string; taken: number } | undefined {
   let text = '';
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const lineEnd = rest.indexOf('\r\n', at);
     if (lineEnd < 0) return undefined;
     const size = parseInt(rest.toString('latin1', at, lineEnd), 16);

@@ -1,0 +1,152 @@
+/** The composition root: from the configuration to a wired registry. Only this file knows every room. */
+import { readFileSync } from 'node:fs';
+import { openAccess } from './auth/access.ts';
+import type { Config } from './config/config.ts';
+import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
+import { FilesystemDriver } from './drivers/filesystem/filesystem-driver.ts';
+import { MemoryDriver } from './drivers/memory.ts';
+import type { Logger } from './log.ts';
+import { createAccessLog, createLogger } from './observe/log-output.ts';
+import type { ProtocolSettings } from './protocol/exchange.ts';
+import type { Failure } from './protocol/errors.ts';
+import { createHandler } from './protocol/handler.ts';
+import { UploadState } from './protocol/upload-state.ts';
+import type { Handler } from './server/listener.ts';
+import { LocalRegistry } from './store/local-registry.ts';
+import type { ManifestRules } from './store/manifest-rules.ts';
+import { purgeUploads } from './upkeep/purge-uploads.ts';
+
+/** Seconds without traffic after which a connection is closed. Uploads have a limit of their own. */
+export const IDLE_SECONDS = 120;
+
+/** A registry that is ready to be listened for. */
+export interface App {
+  readonly handler: Handler;
+  readonly log: Logger;
+  /** PEM texts of the server's certificate and key; undefined for plain HTTP. */
+  readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+  /** Ends what runs in the background. */
+  stop(): void;
+}
+
+/** A file or folder that the configuration names cannot be used. The message is for the operator. */
+export class StartFailure extends Error {
+  override readonly name = 'StartFailure';
+}
+
+/** The log of a process, which has the worker's number in its lines where there are several. */
+export function loggerFor({ log }: Config, worker?: number): Logger {
+  const fields = Object.fromEntries(
+    Object.entries(log.fields).map(([name, value]) => [
+      name,
+      typeof value === 'object' ? JSON.stringify(value) : value,
+    ]),
+  );
+  return createLogger({
+    format: log.formatter,
+    level: log.level,
+    fields: worker === undefined ? fields : { ...fields, worker },
+  });
+}
+
+/**
+ * Wires a registry. Several processes may do so over one storage.
+ * @throws StartFailure when the storage or a certificate cannot be used
+ */
+export function createApp(config: Config, log: Logger): App {
+  const driver = openStorage(config);
+  const registry = new LocalRegistry(driver, rulesOf(config));
+  const handler = createHandler({
+    registry,
+    access: openAccess,
+    settings: settingsOf(config),
+    log,
+    describeFailure,
+    ...(config.log.accessLog ? { onAccess: createAccessLog(config.log.formatter) } : {}),
+  });
+  const { uploadPurging, readOnly } = config.storage;
+  const stop =
+    uploadPurging.enabled && !readOnly
+      ? purgeUploads(
+          driver,
+          { age: uploadPurging.ageMs, interval: uploadPurging.intervalMs, dryRun: uploadPurging.dryRun },
+          log,
+        )
+      : () => undefined;
+  return { handler, log, tls: readCertificate(config), stop };
+}
+
+/** Opens the storage and proves that it can be used. @throws StartFailure */
+export function openStorage({ storage }: Config): StorageDriver {
+  if (storage.driver.kind === 'inmemory') return new MemoryDriver();
+  const { rootDirectory } = storage.driver;
+  const driver = new FilesystemDriver(rootDirectory);
+  if (storage.readOnly) return driver;
+  try {
+    driver.prepare();
+    driver.probe();
+  } catch (error) {
+    if (!(error instanceof StorageFailure)) throw error;
+    throw new StartFailure(`storage.filesystem.rootdirectory: ${error.message}`, { cause: error });
+  }
+  return driver;
+}
+
+/** @throws StartFailure */
+export function readCertificate({ http }: Config): App['tls'] {
+  if (http.tls === undefined) return undefined;
+  return { certificate: readPem('certificate', http.tls.certificate), key: readPem('key', http.tls.key) };
+}
+
+function readPem(name: string, path: string): string {
+  try {
+    const text = readFileSync(path, 'utf8');
+    if (text.includes('-----BEGIN ')) return text;
+    throw new Error('it is not a PEM file');
+  } catch (error) {
+    throw new StartFailure(`http.tls.${name}: ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function settingsOf({ http, storage, catalog, tags }: Config): ProtocolSettings {
+  return {
+    prefix: http.prefix === '/' ? '' : http.prefix.slice(0, -1),
+    publicUrl: http.relativeUrls ? undefined : http.host,
+    headers: Object.fromEntries(
+      Object.entries(http.headers).map(([name, values]) => [name, values.join(', ')]),
+    ),
+    readOnly: storage.readOnly,
+    deleteEnabled: storage.deleteEnabled,
+    maxCatalog: catalog.maxEntries,
+    maxTags: tags.maxTags,
+    uploadState: http.secret === undefined ? undefined : new UploadState(http.secret),
+  };
+}
+
+function rulesOf({ validation }: Config): ManifestRules {
+  const { urls, indexes } = validation.manifests;
+  const allow = urls.allow.map((pattern) => new RegExp(pattern));
+  const deny = urls.deny.map((pattern) => new RegExp(pattern));
+  const platforms = new Set(indexes.platformList.map(({ os, architecture }) => `${os}/${architecture}`));
+  return {
+    enabled: !validation.disabled,
+    allowUrl: (url) =>
+      (allow.length === 0 || allow.some((pattern) => pattern.test(url))) &&
+      !deny.some((pattern) => pattern.test(url)),
+    requireChild: ({ platform }) =>
+      indexes.platforms === 'all' ||
+      (indexes.platforms === 'list' &&
+        platforms.has(`${platform?.os ?? ''}/${platform?.architecture ?? ''}`)),
+  };
+}
+
+const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EFBIG']);
+
+/** What a client may know of a failure of the storage: that it is not its own fault, and whether to come again. */
+function describeFailure(error: unknown): Failure | undefined {
+  if (!(error instanceof StorageFailure)) return undefined;
+  const message = CANNOT_STORE.has(error.code)
+    ? 'the registry cannot store content at the moment: tell its operator'
+    : 'the registry cannot reach its storage at the moment';
+  return { status: 503, message };
+}

@@ -1,0 +1,26 @@
+import { resolve } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { type Address } from '../server/listener.ts';
+import { formatAddress } from '../server/address.ts';
+
+/** Tells where the registry is and how to push to it. On standard output only when a person may be reading. */
+export function printWelcome(config: Config, address: Address, file: string | undefined): void {
+  const where = 'unix' in address ? `unix:${address.unix}` : formatAddress(reachable(address));
+  const scheme = config.http.tls === undefined ? 'http' : 'https';
+  const { driver } = config.storage;
+  const data = driver.kind === 'filesystem' ? driver.rootDirectory : 'memory (gone when it stops)';
+  const lines = [
+    `Entrepot is serving on ${'unix' in address ? where : `${scheme}://${where}`}`,
+    `  data    ${data}`,
+    `  config  ${file === undefined ? 'none: the defaults, for this machine only' : resolve(file)}`,
+    `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
+    `  stop    Ctrl-C`,
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** An address that a client on this machine can use. */
+function reachable(address: { readonly hostname: string; readonly port: number }): Address {
+  const { hostname, port } = address;
+  return { hostname: ['', '::', '0.0.0.0'].includes(hostname) ? 'localhost' : hostname, port };
+}

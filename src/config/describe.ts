@@ -1,0 +1,94 @@
+import { stringify } from 'yaml';
+import type { Config, HttpConfig, StorageConfig, ValidationConfig } from './config.ts';
+import { formatDuration } from './durations.ts';
+
+/**
+ * The configuration as a file that, with the secrets put back, gives the same configuration: every setting is
+ * written out. Secrets are shown as `***`.
+ */
+export function describeConfig(config: Config): string {
+  const file = {
+    version: 0.1,
+    log: {
+      level: config.log.level,
+      formatter: config.log.formatter,
+      fields: config.log.fields,
+      accesslog: { disabled: !config.log.accessLog },
+    },
+    storage: storage(config.storage),
+    http: http(config.http),
+    validation: validation(config.validation),
+    catalog: { maxentries: config.catalog.maxEntries },
+    tags: { maxtags: config.tags.maxTags },
+  };
+  // 1.1, so that texts such as "yes" are quoted for the parser that will read them.
+  return stringify(redacted(file), { version: '1.1', aliasDuplicateObjects: false, lineWidth: 0 });
+}
+
+function storage({ driver, deleteEnabled, readOnly, uploadPurging }: StorageConfig) {
+  const { enabled, ageMs, intervalMs, dryRun } = uploadPurging;
+  return {
+    ...(driver.kind === 'inmemory'
+      ? { inmemory: {} }
+      : { filesystem: { rootdirectory: driver.rootDirectory, maxthreads: driver.maxThreads } }),
+    delete: { enabled: deleteEnabled },
+    maintenance: {
+      uploadpurging: {
+        enabled,
+        age: formatDuration(ageMs),
+        interval: formatDuration(intervalMs),
+        dryrun: dryRun,
+      },
+      readonly: { enabled: readOnly },
+    },
+  };
+}
+
+function http(section: HttpConfig) {
+  const { addr, prefix, host, relativeUrls, secret, headers, drainTimeoutMs, tls, workers } = section;
+  return {
+    addr: 'unix' in addr ? addr.unix : formatTcpAddress(addr.hostname, addr.port),
+    net: 'unix' in addr ? 'unix' : 'tcp',
+    prefix,
+    ...(host === undefined ? {} : { host }),
+    relativeurls: relativeUrls,
+    ...(secret === undefined ? {} : { secret }),
+    headers,
+    draintimeout: formatDuration(drainTimeoutMs),
+    ...(tls === undefined ? {} : { tls }),
+    ...(workers === undefined ? {} : { workers }),
+  };
+}
+
+function validation({ disabled, manifests }: ValidationConfig) {
+  const { urls, indexes } = manifests;
+  return {
+    disabled,
+    manifests: { urls, indexes: { platforms: indexes.platforms, platformlist: indexes.platformList } },
+  };
+}
+
+function formatTcpAddress(hostname: string, port: number): string {
+  return `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+}
+
+/** Names under which secrets stand, here and in the sections to come. */
+const SECRET_NAME =
+  /secret|password|passwd|passphrase|token|credential|(?:api|access|account|license|private)[-_]?key/i;
+/** Key material, and passwords in URLs, whatever they are called. */
+const SECRET_VALUE = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
+const URL_PASSWORD = /(\/\/[^/?#\s:@]*):[^/?#\s@]*@/g;
+
+const HIDDEN = '***';
+
+/** A copy in which what is secret, by its name or its look, is `***`. */
+export function redacted(value: unknown, name = ''): unknown {
+  if (Array.isArray(value)) return value.map((item) => redacted(item, name));
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redacted(item, key)]));
+  }
+  if (value === null || value === undefined || value === '' || typeof value === 'boolean') return value;
+  if (SECRET_NAME.test(name)) return HIDDEN;
+  if (typeof value !== 'string') return value;
+  return SECRET_VALUE.test(value) ? HIDDEN : value.replaceAll(URL_PASSWORD, `$1:${HIDDEN}@`);
+}

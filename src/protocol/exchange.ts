@@ -1,0 +1,83 @@
+import type { Action, Actor } from '../auth/access.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { RepositoryName } from '../oci/name.ts';
+import type { Registry } from '../oci/registry.ts';
+import type { Query } from './query.ts';
+import type { UploadState } from './upload-state.ts';
+
+/** What the protocol can be set to. */
+export interface ProtocolSettings {
+  /** Put before every path: `''`, or such as `/registry` (`registry:2`'s `http.prefix`, which ends with `/v2/…`). */
+  readonly prefix: string;
+  /** Scheme and host of absolute Locations, e.g. `https://registry.example`; undefined for relative ones. */
+  readonly publicUrl: string | undefined;
+  /** Sent with every answer. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly readOnly: boolean;
+  readonly deleteEnabled: boolean;
+  /** Most entries on a page of the catalog. */
+  readonly maxCatalog: number;
+  /** Most entries on a page of tags. */
+  readonly maxTags: number;
+  /** Signs upload locations where nodes share a secret; undefined where there is none. */
+  readonly uploadState: UploadState | undefined;
+}
+
+/** What a handler may ask of the connection; see `server/listener.ts`. */
+export interface Connection {
+  readonly remoteAddress: string;
+  liftIdleLimit(): void;
+}
+
+/** One request on its way through a handler. */
+export interface Exchange {
+  readonly request: Request;
+  readonly method: string;
+  readonly query: Query;
+  readonly actor: Actor;
+  readonly registry: Registry;
+  readonly settings: ProtocolSettings;
+  readonly connection: Connection;
+}
+
+/** A URL of ours for a Location header: relative unless the registry was told its own address. */
+export function location({ settings }: Exchange, path: string): string {
+  return `${settings.publicUrl ?? ''}${settings.prefix}${path}`;
+}
+
+/** The one gate of everything that changes the registry. @throws RegistryError `UNSUPPORTED` */
+export function checkWritable({ settings }: Exchange): void {
+  if (settings.readOnly) throw new RegistryError('UNSUPPORTED', 'the registry is in read-only mode');
+}
+
+/** The one gate of tag, manifest and blob deletion (CVE-2026-41888). @throws RegistryError `UNSUPPORTED` */
+export function checkDeletable(exchange: Exchange): void {
+  checkWritable(exchange);
+  if (!exchange.settings.deleteEnabled) {
+    throw new RegistryError('UNSUPPORTED', 'deletion is disabled in this registry (storage.delete.enabled)');
+  }
+}
+
+/** Refuses a body in a content coding: digests are of the bytes as they are stored. @throws RegistryError 415 */
+export function checkContentEncoding({ request }: Exchange): void {
+  const coding = request.headers.get('content-encoding');
+  if (coding !== null && coding !== '' && coding.toLowerCase() !== 'identity') {
+    throw new RegistryError(
+      'UNSUPPORTED',
+      'a Content-Encoding is not supported: send the bytes as they are',
+      {
+        status: 415,
+      },
+    );
+  }
+}
+
+/** The actions that a method needs on its repository (distribution, registry/handlers/app.go). */
+export function actionsOf(method: string, resource: string): readonly Action[] {
+  if (method === 'DELETE') return resource === 'upload' ? ['pull', 'push'] : ['delete'];
+  return method === 'GET' || method === 'HEAD' ? ['pull'] : ['pull', 'push'];
+}
+
+export function mayPull({ actor }: Exchange): (name: RepositoryName) => Promise<boolean> {
+  return (name) => actor.may('pull', name);
+}

@@ -1,0 +1,182 @@
+/** A request's life: match, authorise, handle, map errors, log. */
+import type { Access, Actor, Scope } from '../auth/access.ts';
+import type { AccessRecord, Logger } from '../log.ts';
+import { redactQuery } from '../log.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { Registry } from '../oci/registry.ts';
+import { deleteBlob, getBlob } from './blobs.ts';
+import { errorResponse, type Failure, failureResponse } from './errors.ts';
+import { actionsOf, type Connection, type Exchange, type ProtocolSettings } from './exchange.ts';
+import { getCatalog, getReferrers, getTags } from './lists.ts';
+import { deleteManifest, getManifest, putManifest } from './manifests.ts';
+import { Query } from './query.ts';
+import { match, METHODS, type Route, splitTarget } from './router.ts';
+import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './uploads.ts';
+
+export interface HandlerOptions {
+  readonly registry: Registry;
+  readonly access: Access;
+  readonly settings: ProtocolSettings;
+  readonly log: Logger;
+  /** Told of every request when its answer begins. */
+  readonly onAccess?: (record: AccessRecord) => void;
+  /** What a client may know of an error that is not a `RegistryError`; undefined for nothing. */
+  readonly describeFailure: (error: unknown) => Failure | undefined;
+}
+
+const API_VERSION = 'Docker-Distribution-Api-Version';
+const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/** The handler of the whole API. It never rejects. */
+export function createHandler(
+  options: HandlerOptions,
+): (request: Request, connection: Connection) => Promise<Response> {
+  const { settings, onAccess } = options;
+  const common = { [API_VERSION]: 'registry/2.0', 'X-Content-Type-Options': 'nosniff', ...settings.headers };
+  const extra = Object.entries(common);
+  return async (request, connection) => {
+    const arrived = onAccess === undefined ? 0 : performance.now();
+    const { path, query } = splitTarget(request.url);
+    const who = { name: '' };
+    const response = await answer(options, request, connection, path, query, who);
+    const { headers } = response;
+    for (const [name, value] of extra) if (!headers.has(name)) headers.set(name, value);
+    if (onAccess !== undefined) {
+      const size = headers.get('content-length');
+      onAccess({
+        remoteAddress: connection.remoteAddress,
+        method: request.method,
+        target: redactQuery(query === '' ? path : `${path}?${query}`),
+        status: response.status,
+        size: size === null ? undefined : Number(size),
+        duration: performance.now() - arrived,
+        account: who.name,
+        userAgent: request.headers.get('user-agent') ?? '',
+        referer: request.headers.get('referer') ?? '',
+      });
+    }
+    return response;
+  };
+}
+
+async function answer(
+  options: HandlerOptions,
+  request: Request,
+  connection: Connection,
+  path: string,
+  query: string,
+  who: { name: string },
+): Promise<Response> {
+  const { access, registry, settings, log, describeFailure } = options;
+  const { method } = request;
+  try {
+    const route = find(path, settings.prefix);
+    if (method === 'OPTIONS') return preflight(route, settings);
+    const allowed = METHODS[route.resource];
+    if (!allowed.includes(method)) throw methodNotAllowed(allowed);
+    const actor: Actor = await access.authorize(request, connection.remoteAddress, scopesOf(route, method));
+    who.name = actor.name;
+    return await handle(
+      { request, method, query: new Query(query), actor, registry, settings, connection },
+      route,
+    );
+  } catch (error) {
+    if (error instanceof RegistryError) return errorResponse(readable(error, method), settings.headers);
+    if (request.signal.aborted) return new Response(null, { status: 499 }); // the client has left; for the log
+    const failure = describeFailure(error);
+    log.error(`${method} ${redactQuery(path)} failed`, {
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
+    return failureResponse(failure ?? { status: 500, message: 'internal error' }, settings.headers);
+  }
+}
+
+function find(path: string, prefix: string): Route {
+  const route = path.startsWith(`${prefix}/`) ? match(path.slice(prefix.length)) : undefined;
+  if (route !== undefined) return route;
+  throw new RegistryError('NAME_UNKNOWN', 'there is nothing at this path', { status: 404 });
+}
+
+/** A name that cannot exist is merely not found by a read. */
+function readable(error: RegistryError, method: string): RegistryError {
+  if (error.code !== 'NAME_INVALID' || error.status !== undefined || !READS.has(method)) return error;
+  return new RegistryError(error.code, error.message, { status: 404, detail: error.detail });
+}
+
+function scopesOf(route: Route, method: string): readonly Scope[] {
+  if (route.resource === 'catalog') return [{ type: 'catalog' }];
+  if (!('name' in route)) return [];
+  return [{ type: 'repository', name: route.name, actions: actionsOf(method, route.resource) }];
+}
+
+function handle(exchange: Exchange, route: Route): Promise<Response> | Response {
+  const { method } = exchange;
+  switch (route.resource) {
+    case 'manifest':
+      if (method === 'PUT') return putManifest(exchange, route.name, route.reference);
+      if (method === 'DELETE') return deleteManifest(exchange, route.name, route.reference);
+      return getManifest(exchange, route.name, route.reference);
+    case 'blob':
+      if (method === 'DELETE') return deleteBlob(exchange, route.name, route.digest);
+      return getBlob(exchange, route.name, route.digest);
+    case 'uploads':
+      return startUpload(exchange, route.name);
+    case 'upload':
+      if (method === 'PATCH') return patchUpload(exchange, route.name, route.id);
+      if (method === 'PUT') return putUpload(exchange, route.name, route.id);
+      if (method === 'DELETE') return deleteUpload(exchange, route.name, route.id);
+      return getUpload(exchange, route.name, route.id);
+    case 'tags':
+      return withoutBody(method, getTags(exchange, route.name));
+    case 'referrers':
+      return withoutBody(method, getReferrers(exchange, route.name, route.digest));
+    case 'catalog':
+      return withoutBody(method, getCatalog(exchange));
+    case 'base':
+      return new Response(method === 'HEAD' ? null : '{}', {
+        headers: { 'Content-Type': 'application/json', 'Content-Length': '2' },
+      });
+    case 'root':
+      return new Response(null, { headers: { 'Content-Length': '0', 'Cache-Control': 'no-cache' } });
+  }
+}
+
+async function withoutBody(method: string, answer: Promise<Response>): Promise<Response> {
+  const response = await answer;
+  if (method !== 'HEAD') return response;
+  return new Response(null, { status: response.status, headers: response.headers });
+}
+
+function methodNotAllowed(allowed: readonly string[]): RegistryError {
+  return new RegistryError('UNSUPPORTED', 'the method is not supported here', {
+    headers: { Allow: [...allowed, 'OPTIONS'].join(', ') },
+  });
+}
+
+/** What browser pages need to see of our answers. */
+const EXPOSED = 'Docker-Content-Digest, Link, WWW-Authenticate, OCI-Filters-Applied, OCI-Subject, OCI-Tag';
+
+/**
+ * A browser asks before it sends a login, so this is never challenged. Whether another origin may read us
+ * at all is the operator's to say, by `http.headers`, as with `registry:2`; we only complete what is said.
+ */
+function preflight(route: Route, { headers }: ProtocolSettings): Response {
+  const methods = [...METHODS[route.resource], 'OPTIONS'].join(', ');
+  const allowed = Object.keys(headers).some((name) => name.toLowerCase() === 'access-control-allow-origin');
+  return new Response(null, {
+    status: 204,
+    headers: {
+      Allow: methods,
+      ...(allowed
+        ? {
+            'Access-Control-Allow-Methods': methods,
+            'Access-Control-Allow-Headers':
+              'Authorization, Accept, Content-Type, Cache-Control, If-None-Match, Range',
+            'Access-Control-Expose-Headers': EXPOSED,
+            'Access-Control-Max-Age': '600',
+            ...headers,
+          }
+        : {}),
+    },
+  });
+}

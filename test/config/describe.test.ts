@@ -1,0 +1,59 @@
+import { expect, test } from 'bun:test';
+import { redacted } from '../../src/config/describe.ts';
+import { describeConfig, loadConfig } from '../../src/config/load.ts';
+import { loaded, minimal } from './config-file.ts';
+
+test('a description is a file that gives the same configuration', async () => {
+  const files = [
+    minimal(),
+    minimal('http: {addr: "[::1]:5", host: https://a, tls: {certificate: c, key: k}, workers: 3, prefix: a}'),
+    minimal('http: {net: unix, addr: x.sock, headers: {A: [yes, "1:30", "\'"]}, draintimeout: 1h1ms}'),
+    minimal(
+      'log: {fields: {a: "yes", b: 5, c: [~, {d: "0123"}], e: "2001-01-01"}, accesslog: {disabled: true}}',
+    ),
+    minimal('validation: {disabled: y, manifests: {urls: {allow: [a]}, indexes: {platforms: none}}}'),
+    'version: 0.1\nstorage: {filesystem: {rootdirectory: "/a b: c #d"}, delete: {enabled: y}}\ntags: {maxtags: 7}',
+    'version: 0.1\nstorage: {filesystem: , maintenance: {uploadpurging: {enabled: n, age: 0, interval: 1ms, dryrun: y}, readonly: {enabled: y}}}',
+  ];
+  for (const yaml of files) {
+    const config = await loaded(yaml);
+    expect(await loaded(describeConfig(config))).toEqual(config);
+  }
+  const { config } = await loadConfig({ env: {} });
+  expect(await loaded(describeConfig(config))).toEqual(config);
+});
+
+test('secrets are hidden', async () => {
+  const config = await loaded(
+    minimal('http: {secret: hush}', 'log: {fields: {apiToken: hush, a: {password: hush}}}'),
+  );
+  const text = describeConfig(config);
+  expect(text).not.toContain('hush');
+  expect(text).toContain('secret: "***"');
+});
+
+test('what is secret is known by its name or its look', () => {
+  expect(
+    redacted({
+      auth: { token: { realm: 'r', service: 's' }, htpasswd: { path: '/p' } },
+      redis: { username: 'u', password: 5, sentinelpassword: 'x' },
+      s3: { accesskey: 'x', secretkey: 'x', encrypt: true, secure: true, keyid: 'visible' },
+      azure: { accountkey: 'x', credentials: { secret: 'x', type: 't' } },
+      newrelic: { licensekey: 'x' },
+      tls: { key: '/path.pem', inline: '-----BEGIN RSA PRIVATE KEY-----\nx' },
+      url: 'https://user:pass@example.com/a:b@c',
+      tokens: ['a', 'b'],
+      secret: '',
+    }),
+  ).toEqual({
+    auth: { token: { realm: 'r', service: 's' }, htpasswd: { path: '/p' } },
+    redis: { username: 'u', password: '***', sentinelpassword: '***' },
+    s3: { accesskey: '***', secretkey: '***', encrypt: true, secure: true, keyid: 'visible' },
+    azure: { accountkey: '***', credentials: { secret: '***', type: 't' } },
+    newrelic: { licensekey: '***' },
+    tls: { key: '/path.pem', inline: '***' },
+    url: 'https://user:***@example.com/a:b@c',
+    tokens: ['***', '***'],
+    secret: '',
+  });
+});

@@ -1,0 +1,124 @@
+import { describe, expect, test } from 'bun:test';
+import { type Env, load, minimal } from './config-file.ts';
+
+const LOGIN =
+  'auth: is not supported yet: without it everybody could read and write; ' +
+  'put the registry behind a proxy that asks for a login';
+const CLIENT = 'is not supported yet: without it clients without a certificate would be let in';
+
+describe('what would open what the operator closed is refused', () => {
+  const lines: readonly (readonly [line: string, problem: string])[] = [
+    ['auth: {htpasswd: {realm: r, path: p}}', `1: ${LOGIN}`],
+    ['auth: {token: }', `1: ${LOGIN}`],
+    ['auth: silly', `7: ${LOGIN}`],
+    ['auth: {unheard-of: {}}', `1: ${LOGIN}`],
+    [
+      'proxy: {remoteurl: https://example.com}',
+      '20: proxy.remoteurl: is not supported yet: it would serve its own images only, and let clients push',
+    ],
+    ['http: {tls: {clientcas: [ca.pem]}}', `26: http.tls.clientcas: ${CLIENT}`],
+    ['http: {tls: {clientauth: request-client-cert}}', `26: http.tls.clientauth: ${CLIENT}`],
+    [
+      'http: {tls: {letsencrypt: {cachefile: c}}}',
+      '14: http.tls.letsencrypt: is not supported yet: without it the registry would speak plain HTTP; ' +
+        'give http.tls.certificate and http.tls.key',
+    ],
+    [
+      'http: {tls: {minimumtls: tls1.3}}',
+      '26: http.tls.minimumtls: is not supported yet: TLS 1.2 and 1.3 are spoken; write tls1.2, or leave it out',
+    ],
+  ];
+  test.each(lines)('%s', async (line, problem) => {
+    expect((await load(minimal(line))).problems).toEqual([`config.yml:3:${problem}`]);
+  });
+
+  test.each(['s3', 's3: {bucket: b}', 'azure', 'gcs', 'swift', 'oss'])('storage: %s', async (driver) => {
+    const yaml = `version: 0.1\nstorage:\n  ${driver.includes(':') ? driver : `${driver}:`}\n`;
+    const { problems } = await load(yaml);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toStartWith(
+      `config.yml:3:3: storage.${driver.split(':')[0]}: is not supported yet: `,
+    );
+    const word = await load(`version: 0.1\nstorage: ${driver.split(':')[0]}\n`);
+    expect(word.problems).toHaveLength(1);
+  });
+
+  const variables: readonly (readonly [Env, string])[] = [
+    [{ REGISTRY_AUTH: 'htpasswd' }, `REGISTRY_AUTH: ${LOGIN}`],
+    [
+      { REGISTRY_AUTH_HTPASSWD_PATH: '/p', REGISTRY_AUTH_HTPASSWD_REALM: 'r' },
+      `REGISTRY_AUTH_HTPASSWD_PATH: ${LOGIN}`,
+    ],
+    [{ REGISTRY_AUTH_TOKEN_SERVICE: 's' }, `REGISTRY_AUTH_TOKEN_SERVICE: ${LOGIN}`],
+    [
+      { REGISTRY_HTTP_TLS_CLIENTCAS_0: 'ca.pem' },
+      `REGISTRY_HTTP_TLS_CLIENTCAS_0: http.tls.clientcas: ${CLIENT}`,
+    ],
+  ];
+  test.each(variables)('%j', async (env, problem) => {
+    expect((await load(minimal(), env)).problems).toEqual([problem]);
+  });
+
+  test('a driver by variable', async () => {
+    const { problems } = await load('version: 0.1', {
+      REGISTRY_STORAGE: 's3',
+      REGISTRY_STORAGE_S3_BUCKET: 'b',
+    });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toStartWith('REGISTRY_STORAGE: storage.s3: is not supported yet: ');
+  });
+});
+
+describe('what does no harm is told', () => {
+  const lines = [
+    'notifications: {endpoints: [{name: n, url: u}]}',
+    'redis: {addr: a}',
+    'health: {file: [{file: f}]}',
+    'middleware: {storage: [{name: redirect}]}',
+    'reporting: {newrelic: {licensekey: k}}',
+    'policy: {repository: {classes: [image]}}',
+  ];
+  test.each(lines)('%s', async (line) => {
+    const name = line.split(':')[0] ?? '';
+    expect(await load(minimal(line))).toMatchObject({
+      problems: [],
+      warnings: [`config.yml:3:1: ${name}: is not supported yet and has no effect`],
+    });
+  });
+
+  const inner = [
+    ['http: {debug: {addr: ":5001", prometheus: {enabled: true}}}', '8: http.debug'],
+    ['http: {h2c: {enabled: true}}', '8: http.h2c'],
+    ['log: {hooks: [{type: mail}]}', '7: log.hooks'],
+    ['log: {reportcaller: true}', '7: log.reportcaller'],
+    ['compatibility: {schema1: {enabled: true}}', '17: compatibility.schema1'],
+  ] as const;
+  test.each(inner)('%s', async (line, where) => {
+    expect((await load(minimal(line))).warnings).toEqual([
+      `config.yml:3:${where}: is not supported yet and has no effect`,
+    ]);
+  });
+});
+
+describe('what asks for nothing is passed over', () => {
+  const lines = [
+    'auth:',
+    'auth: {}',
+    'auth: none',
+    'auth: {none: }',
+    'proxy: {remoteurl: "", username: u}',
+    'proxy:',
+    'notifications: {events: {includereferences: false}, endpoints: []}',
+    'health: {storagedriver: {enabled: false, interval: 10s, threshold: 3}}',
+    'redis: {}',
+    'middleware: {registry: [], storage: }',
+    'http: {tls: {clientcas: [], letsencrypt: {cachefile: "", hosts: []}, ciphersuites: []}}',
+    'http: {tls: {minimumtls: tls1.0}}',
+    'http: {tls: {minimumtls: tls1.2}}',
+    'http: {debug: {addr: ""}}',
+    'compatibility: {schema1: {enabled: false, signingkeyfile: /k}}',
+  ];
+  test.each(lines)('%s', async (line) => {
+    expect(await load(minimal(line))).toMatchObject({ problems: [], warnings: [] });
+  });
+});

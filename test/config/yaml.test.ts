@@ -1,0 +1,169 @@
+import { describe, expect, test } from 'bun:test';
+import { load, loaded, minimal } from './config-file.ts';
+
+describe("YAML as registry:2's parser takes it", () => {
+  test.each(['yes', 'Yes', 'y', 'on', 'ON', 'true', 'True', '"true"'])('%s is true', async (word) => {
+    expect((await loaded(minimal(`http: {relativeurls: ${word}}`))).http.relativeUrls).toBe(true);
+  });
+
+  test.each(['no', 'n', 'off', 'False', '"false"', '~', ''])('%s is false', async (word) => {
+    expect((await loaded(minimal(`http: {relativeurls: ${word}}`))).http.relativeUrls).toBe(false);
+  });
+
+  test.each(['12345', '0123', '1_000', '0x1F', 'yes', '2001-01-01', '1e3', '.5', '12:30'])(
+    'where text is wanted %s stays as typed',
+    async (typed) => {
+      expect((await loaded(minimal(`http: {secret: ${typed}}`))).http.secret).toBe(typed);
+    },
+  );
+
+  test('binary text is decoded', async () => {
+    expect((await loaded(minimal('http: {secret: !!binary aHVzaA==}'))).http.secret).toBe('hush');
+  });
+
+  test('anchors and merge keys', async () => {
+    const { http, log } = await loaded(
+      minimal(
+        'log: {fields: &f {a: 1, b: 2}}',
+        'http:',
+        '  headers:',
+        '    X-Own: [own]',
+        '    <<: [{X-Own: [lost], X-One: [1]}, {X-One: [lost], X-Two: [2]}]',
+        '  draintimeout: 5s',
+        'x-merge: &m {workers: 3}',
+      ),
+    );
+    expect(http.headers).toEqual({ 'X-Own': ['own'], 'X-One': ['1'], 'X-Two': ['2'] });
+    expect(log.fields).toEqual({ a: 1, b: 2 });
+    const merged = await loaded(
+      'version: 0.1\nx: &m {workers: 3}\nhttp: {<<: *m, relativeurls: y}\nstorage: inmemory',
+    );
+    expect(merged.http).toMatchObject({ workers: 3, relativeUrls: true });
+    expect((await load(minimal('http: {<<: 5}'))).problems).toEqual([
+      'config.yml:3:8: << needs a map, or a list of maps',
+    ]);
+  });
+
+  test('keys that JavaScript is wary of are keys like any other', async () => {
+    const { config, warnings } = await load(
+      minimal('log: {fields: {a: {__proto__: x, constructor: z}}}', '__proto__: {polluted: true}'),
+    );
+    expect(JSON.stringify(config?.log.fields)).toBe('{"a":{"__proto__":"x","constructor":"z"}}');
+    expect(Reflect.get({}, 'polluted')).toBeUndefined();
+    expect(warnings).toEqual(['config.yml:4:1: __proto__: unknown setting, it has no effect']);
+  });
+
+  test('byte order mark, carriage returns, comments, a document start', async () => {
+    const { http } = await loaded(
+      '\uFEFF---\r\nversion: 0.1 # yes\r\nstorage: inmemory\r\nhttp:\r\n  secret: a\r\n',
+    );
+    expect(http.secret).toBe('a');
+  });
+
+  test('only the first document is read', async () => {
+    const { config, warnings } = await load(minimal('---', 'http: {addr: ":1"}'));
+    expect(config?.http.addr).toMatchObject({ port: 5000 });
+    expect(warnings).toEqual([
+      'config.yml:3:1: a second YAML document has no effect; only the first is read',
+    ]);
+  });
+});
+
+describe('duplicate keys', () => {
+  test('what is written last counts, and both lines are told', async () => {
+    const { config, warnings } = await load(
+      minimal(
+        'http:',
+        '  addr: ":1"',
+        '  secret: a',
+        '  addr: ":2"',
+        'log: {level: warn}',
+        'log: {level: debug}',
+      ),
+    );
+    expect(config?.http).toMatchObject({ addr: { port: 2 }, secret: 'a' });
+    expect(config?.log.level).toBe('debug');
+    expect(warnings).toEqual([
+      'config.yml:6:3: "addr" is written twice (first on line 4); what is written last counts',
+      'config.yml:8:1: "log" is written twice (first on line 7); what is written last counts',
+    ]);
+  });
+
+  test('a second section is laid over the first, so that no TLS is lost', async () => {
+    const { config } = await load(
+      minimal(
+        'http: {tls: {certificate: /c}, headers: {A: [a]}}',
+        'http: {tls: {key: /k}, headers: {B: [b]}}',
+        'http:',
+      ),
+    );
+    expect(config?.http).toMatchObject({
+      tls: { certificate: '/c', key: '/k' },
+      headers: { A: ['a'], B: ['b'] },
+    });
+  });
+
+  test('a second storage section replaces the first', async () => {
+    const { config } = await load(
+      'version: 0.1\nstorage: {filesystem: {rootdirectory: /a}, delete: {enabled: true}}\nstorage: inmemory\n',
+    );
+    expect(config?.storage).toMatchObject({ driver: { kind: 'inmemory' }, deleteEnabled: false });
+  });
+
+  test('a sample that shows alternatives side by side still loads', async () => {
+    const { config, problems, warnings } = await load(`version: 0.1
+storage:
+  filesystem:
+    rootdirectory: /data
+  maintenance:
+    uploadpurging:
+      enabled: true
+      age: 168h
+      interval: 24h
+      dryrun: false
+    readonly:
+      enabled: false
+middleware:
+  storage:
+    - name: cloudfront
+      options: {baseurl: https://example.com}
+  storage:
+    - name: redirect
+      options: {baseurl: https://example.com}
+redis:
+  tls:
+    certificate: /a
+  addrs: [localhost:6379]
+  tls:
+    certificate: /b
+`);
+    expect(problems).toEqual([]);
+    expect(config?.storage.driver).toMatchObject({ rootDirectory: '/data' });
+    expect(warnings).toEqual([
+      'config.yml:13:1: middleware: is not supported yet and has no effect',
+      'config.yml:17:3: "storage" is written twice (first on line 14); what is written last counts',
+      'config.yml:20:1: redis: is not supported yet and has no effect',
+      'config.yml:24:3: "tls" is written twice (first on line 21); what is written last counts',
+    ]);
+  });
+});
+
+describe('unknown settings', () => {
+  const cases = [
+    ['htpp: {addr: x}', '3:1: htpp: unknown setting, it has no effect; did you mean http?'],
+    ['HTTP: {addr: x}', '3:1: HTTP: unknown setting, it has no effect; did you mean http?'],
+    ['http: {header: {}}', '3:8: http.header: unknown setting, it has no effect; did you mean http.headers?'],
+    [
+      'http: {rootdirectory: x}',
+      '3:8: http.rootdirectory: unknown setting, it has no effect; did you mean storage.filesystem.rootdirectory?',
+    ],
+    ['addr: x', '3:1: addr: unknown setting, it has no effect; did you mean auth?'],
+    ['http: {tls: {cert: c}}', '3:14: http.tls.cert: unknown setting, it has no effect'],
+    ['colour: blue', '3:1: colour: unknown setting, it has no effect'],
+    ['"a\\nb": c', '3:1: a\uFFFDb: unknown setting, it has no effect'],
+    [`${'x'.repeat(100)}: c`, `3:1: ${'x'.repeat(57)}...: unknown setting, it has no effect`],
+  ] as const;
+  test.each(cases)('%s', async (line, warning) => {
+    expect(await load(minimal(line))).toMatchObject({ problems: [], warnings: [`config.yml:${warning}`] });
+  });
+});

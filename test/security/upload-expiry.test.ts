@@ -1,0 +1,48 @@
+/** Uploads that nobody will close do not stay for ever. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { pause } from '../harness/daemon.ts';
+import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
+import { ask, beginUpload } from './images.ts';
+import { RawConnection } from './raw-http.ts';
+
+let registry: RunningRegistry;
+beforeAll(async () => {
+  const uploadpurging = { enabled: true, age: '1s', interval: '1s', dryrun: false };
+  registry = await startEntrepot({ workers: 1, config: { storage: { maintenance: { uploadpurging } } } });
+});
+afterAll(async () => {
+  await registry.dispose();
+});
+
+async function leftovers(): Promise<string[]> {
+  const found = await readdir(registry.dataDirectory, { recursive: true });
+  return found.filter((path) => /_uploads\/./.test(path));
+}
+
+test('security 5: a cancelled upload leaves no file at once', async () => {
+  const location = await beginUpload(registry.url, 'expiry/cancelled');
+  await ask(registry.url, location.href, 202, { method: 'PATCH', body: 'some bytes' });
+  await ask(registry.url, location.href, [204, 404], { method: 'DELETE' });
+  expect((await leftovers()).filter((path) => path.includes('cancelled'))).toEqual([]);
+});
+
+test('security 5: an upload that was broken off leaves no file once it has expired', async () => {
+  const location = await beginUpload(registry.url, 'expiry/broken');
+  const connection = await RawConnection.open(registry.host);
+  await connection.write(
+    `PATCH ${location.pathname}${location.search} HTTP/1.1\r\nHost: ${registry.host}\r\n` +
+      `Content-Length: 1000000\r\n\r\n${'x'.repeat(300_000)}`,
+  );
+  connection.close();
+  await beginUpload(registry.url, 'expiry/idle');
+  const deadline = Date.now() + 120_000;
+  while ((await leftovers()).length > 0) {
+    if (Date.now() > deadline) throw new Error(`still there: ${(await leftovers()).join(', ')}`);
+    await pause(200);
+  }
+  await ask(registry.url, location.href, 404);
+  // Nothing else went with it.
+  expect(await readdir(join(registry.dataDirectory, 'docker'))).toEqual(['registry']);
+}, 150_000);
