@@ -37,7 +37,7 @@ export class Server {
   readonly root: string;
   readonly pid: number;
   readonly #child: ChildProcess;
-  readonly #ended: Promise<void>;
+  readonly #end: Promise<void>;
 
   private constructor(plan: ServerPlan, child: ChildProcess, pid: number) {
     this.name = plan.name;
@@ -45,7 +45,7 @@ export class Server {
     this.root = plan.root;
     this.pid = pid;
     this.#child = child;
-    this.#ended = new Promise((resolve) => child.once('exit', () => resolve()));
+    this.#end = new Promise((resolve) => child.once('exit', () => resolve()));
   }
 
   /** Starts the process and returns at once; it does not serve yet. @throws Error when it cannot be spawned. */
@@ -74,7 +74,7 @@ export class Server {
   static async start(plan: ServerPlan): Promise<Server> {
     const server = await Server.spawn(plan);
     const deadline = performance.now() + 20_000;
-    while (server.#child.exitCode === null && performance.now() < deadline) {
+    while (!server.ended && performance.now() < deadline) {
       const answer = await request('GET', plan.origin + plan.readyPath, { ca: plan.ca }).catch(
         () => undefined,
       );
@@ -84,6 +84,11 @@ export class Server {
     await server.stop();
     const log = readFileSync(plan.logFile, 'utf8').trim().split('\n').slice(-5).join('\n');
     throw new Error(`${plan.name} does not serve (${plan.command.join(' ')}):\n${log}`);
+  }
+
+  /** Whether the process has ended by itself. */
+  get ended(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   /** CPU time of the whole process tree so far, in seconds. */
@@ -105,10 +110,10 @@ export class Server {
 
   /** Ends the tree: SIGTERM, and SIGKILL to what is left of it after 5 s. */
   async stop(): Promise<void> {
-    if (this.#child.exitCode === null) this.#child.kill('SIGTERM');
-    await Promise.race([this.#ended, sleep(5000, undefined, { ref: false })]);
+    if (!this.ended) this.#child.kill('SIGTERM');
+    await Promise.race([this.#end, sleep(5000, undefined, { ref: false })]);
     this.kill();
-    await this.#ended;
+    await this.#end;
   }
 
   /** Ends the process group at once. */

@@ -35,7 +35,11 @@ async function startTime(planned: Promise<ServerPlan>): Promise<number> {
   const server = await Server.spawn(plan);
   try {
     while (!(await answers(port))) {
-      if (performance.now() - begin > 20_000) throw new Error(`${plan.name} does not answer within 20 s`);
+      if (server.ended || performance.now() - begin > 20_000) {
+        throw new Error(
+          `${plan.name} ${server.ended ? 'ended before it answered' : 'does not answer within 20 s'}`,
+        );
+      }
       await sleep(2);
     }
     return (performance.now() - begin) / 1000;

@@ -61,9 +61,12 @@ export function checkKeys(root: MapNode, findings: Findings): void {
   ): void {
     const { effect, advice, asks = isSet } = known.entry;
     if (effect === 'accept' || !asks(value)) return;
-    if (effect === 'warn')
+    if (effect === 'warn') {
       findings.warning(keyPlace, `${formatPath(path)}: is not supported yet and has no effect`);
-    else findings.problemAt(root, path, `is not supported yet${advice === undefined ? '' : `: ${advice}`}`);
+    } else {
+      const text = `is not supported yet${advice === undefined ? '' : `: ${advice}`}`;
+      findings.problemAt(root, path, text, keyPlace);
+    }
   }
 }
 
@@ -75,10 +78,9 @@ function nameOf(node: Node, path: Path): string {
   return path.length < 2 ? `"${printable(node.text)}"` : 'a single value';
 }
 
-/** A setting of that section, or else one of that name elsewhere. */
+/** The one setting that has this very name elsewhere, or else the nearest of the section. */
 function hint(key: string, section: Section, path: Path): string {
-  const sibling = nearest(key, section.keys.keys());
-  const suggestion = sibling === undefined ? elsewhere(key) : formatPath([...path, sibling]);
+  const suggestion = elsewhere(key) ?? sibling(key, section, path);
   return suggestion === undefined ? '' : `; did you mean ${suggestion}?`;
 }
 
@@ -86,4 +88,9 @@ function elsewhere(key: string): string | undefined {
   const lower = key.toLowerCase();
   const found = dottedNames().filter((name) => name.split('.').at(-1) === lower);
   return found.length === 1 ? found[0] : undefined;
+}
+
+function sibling(key: string, section: Section, path: Path): string | undefined {
+  const near = nearest(key, section.keys.keys());
+  return near === undefined ? undefined : formatPath([...path, near]);
 }

@@ -45,11 +45,11 @@ export class Findings {
   }
 
   /** A problem of one setting. Only the first of each setting is told: the next ones would follow from it. */
-  problemAt(root: Node, path: Path, text: string): void {
+  problemAt(root: Node, path: Path, text: string, place: Place = placeOf(root, path)): void {
     const name = formatPath(path);
     if (this.#told.has(name)) return;
     this.#told.add(name);
-    this.problem(placeOf(root, path), `${name}: ${text}`);
+    this.problem(place, `${name}: ${text}`);
   }
 
   /** A warning about one setting. */

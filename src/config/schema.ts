@@ -2,7 +2,6 @@
  * The settings that this version honours, as `registry:2`'s file names them. What else that file may hold is in
  * `unsupported.ts`; a setting moves here when it works. Bare keys (`key:`) count as left out everywhere.
  */
-import { validateHeaderName, validateHeaderValue } from 'node:http';
 import * as v from 'valibot';
 import { parsePrefix } from './addresses.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
@@ -21,10 +20,17 @@ const pattern = () =>
     }
   });
 
-const headerName = v.pipe(v.string(), v.check(isHeaderName, 'expected the name of an HTTP header'));
+/** RFC 9110's token. Checked here because `node:http`, which could, costs a tenth of the time to start. */
+const headerName = v.pipe(
+  v.string(),
+  v.regex(/^[\w!#$%&'*+\-.^`|~]+$/, 'expected the name of an HTTP header'),
+);
 
 const headerValue = () =>
-  textThat('a value that an HTTP header can have', (value) => (isHeaderValue(value) ? value : undefined));
+  textThat('a value that an HTTP header can have', (value) =>
+    // One byte a character, and no control characters but the tab.
+    /^[\t\x20-\x7e\x80-\xff]*$/.test(value) ? value : undefined,
+  );
 
 const log = v.object({
   level: logLevel(),
@@ -106,21 +112,3 @@ export const fileSchema = v.object({
 
 /** A file that fits the schema. */
 export type File = v.InferOutput<typeof fileSchema>;
-
-function isHeaderName(name: string): boolean {
-  try {
-    validateHeaderName(name);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function isHeaderValue(value: string): boolean {
-  try {
-    validateHeaderValue('x-any', value);
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'bun:test';
 import { formatDuration, nanoseconds, parseDuration } from '../../src/config/durations.ts';
 
@@ -44,13 +44,11 @@ describe('parseDuration', () => {
     '2562048h',
     '9'.repeat(400),
   ];
-  test.each([...wrong, `${'1h'.repeat(60)}`])('%j is none', (text) =>
-    expect(parseDuration(text)).toBeUndefined(),
-  );
+  test.each([...wrong, '1h'.repeat(60)])('%j is none', (text) => expect(parseDuration(text)).toBeUndefined());
 
   test('never gives a fraction or NaN', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...'0123456789.hmsnuµ-+') }), (text) => {
+      fc.property(fc.string({ unit: fc.constantFrom(...Array.from('0123456789.hmsnuµ-+')) }), (text) => {
         const ms = parseDuration(text);
         expect(ms === undefined || Number.isInteger(ms)).toBe(true);
       }),

@@ -10,14 +10,14 @@ describe('what would open what the operator closed is refused', () => {
   const lines: readonly (readonly [line: string, problem: string])[] = [
     ['auth: {htpasswd: {realm: r, path: p}}', `1: ${LOGIN}`],
     ['auth: {token: }', `1: ${LOGIN}`],
-    ['auth: silly', `7: ${LOGIN}`],
+    ['auth: silly', `1: ${LOGIN}`],
     ['auth: {unheard-of: {}}', `1: ${LOGIN}`],
     [
       'proxy: {remoteurl: https://example.com}',
-      '20: proxy.remoteurl: is not supported yet: it would serve its own images only, and let clients push',
+      '9: proxy.remoteurl: is not supported yet: it would serve its own images only, and let clients push',
     ],
-    ['http: {tls: {clientcas: [ca.pem]}}', `26: http.tls.clientcas: ${CLIENT}`],
-    ['http: {tls: {clientauth: request-client-cert}}', `26: http.tls.clientauth: ${CLIENT}`],
+    ['http: {tls: {clientcas: [ca.pem]}}', `14: http.tls.clientcas: ${CLIENT}`],
+    ['http: {tls: {clientauth: request-client-cert}}', `14: http.tls.clientauth: ${CLIENT}`],
     [
       'http: {tls: {letsencrypt: {cachefile: c}}}',
       '14: http.tls.letsencrypt: is not supported yet: without it the registry would speak plain HTTP; ' +
@@ -25,7 +25,7 @@ describe('what would open what the operator closed is refused', () => {
     ],
     [
       'http: {tls: {minimumtls: tls1.3}}',
-      '26: http.tls.minimumtls: is not supported yet: TLS 1.2 and 1.3 are spoken; write tls1.2, or leave it out',
+      '14: http.tls.minimumtls: is not supported yet: TLS 1.2 and 1.3 are spoken; write tls1.2, or leave it out',
     ],
   ];
   test.each(lines)('%s', async (line, problem) => {

@@ -113,7 +113,8 @@ export class AnswerReader {
       while (this.#chunk());
       return;
     }
-    const size = this.#framing === 'length' ? Math.min(this.#missing, this.#buffer.length) : this.#buffer.length;
+    const size =
+      this.#framing === 'length' ? Math.min(this.#missing, this.#buffer.length) : this.#buffer.length;
     this.#body.push(this.#buffer.subarray(0, size));
     this.#buffer = this.#buffer.subarray(size);
     this.#missing -= size;

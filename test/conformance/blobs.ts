@@ -1,12 +1,5 @@
 /** The blob group of the specification's suite, once an algorithm: every way to push, and ranges. */
-import {
-  expectBody,
-  expectHeader,
-  expectHeaderIs,
-  expectStatus,
-  expectThat,
-  Unsupported,
-} from './check.ts';
+import { expectBody, expectHeader, expectHeaderIs, expectStatus, expectThat, Unsupported } from './check.ts';
 import { withQuery } from './client.ts';
 import { path } from './context.ts';
 import type { Context } from './context.ts';
@@ -50,10 +43,14 @@ export function blobScenario(algorithm: Algorithm): Scenario {
 }
 
 async function postOnly(context: Context, blob: Blob): Promise<void> {
-  const answer = await context.send('POST', withQuery(path.uploads(context.repository), { digest: blob.digest }), {
-    headers: { 'Content-Type': TYPE.octets },
-    body: blob.bytes,
-  });
+  const answer = await context.send(
+    'POST',
+    withQuery(path.uploads(context.repository), { digest: blob.digest }),
+    {
+      headers: { 'Content-Type': TYPE.octets },
+      body: blob.bytes,
+    },
+  );
   if (answer.status === 202) {
     expectHeader(answer, 'location');
     throw new Unsupported('the registry does not take a blob with the POST');
@@ -74,7 +71,9 @@ async function mount(context: Context, blob: Blob, from?: string): Promise<void>
   });
   if (answer.status === 202) {
     expectHeader(answer, 'location');
-    throw new Unsupported(`the registry does not mount blobs ${from === undefined ? 'without "from"' : ''}`.trim());
+    throw new Unsupported(
+      `the registry does not mount blobs ${from === undefined ? 'without "from"' : ''}`.trim(),
+    );
   }
   await expectStored(context, answer, blob);
 }
@@ -93,14 +92,15 @@ async function postCancel(context: Context): Promise<void> {
 }
 
 /** A range, and the bytes of a blob of 2048 bytes that it means; undefined when it cannot be satisfied. */
-const RANGES: readonly (readonly [range: string, first: number, last: number] | readonly [range: string])[] = [
-  ['500-1499', 500, 1499],
-  ['500-', 500, 2047],
-  ['-500', 1548, 2047],
-  ['2000-5000', 2000, 2047],
-  ['500-0'],
-  ['5000-10000'],
-];
+const RANGES: readonly (readonly [range: string, first: number, last: number] | readonly [range: string])[] =
+  [
+    ['500-1499', 500, 1499],
+    ['500-', 500, 2047],
+    ['-500', 1548, 2047],
+    ['2000-5000', 2000, 2047],
+    ['500-0'],
+    ['5000-10000'],
+  ];
 
 function rangeSteps(content: () => Blob): readonly Step[] {
   const kept = new Kept<Blob>('blob');
@@ -124,7 +124,8 @@ function rangeSteps(content: () => Blob): readonly Step[] {
       }
       expectStatus(answer, 206);
       const where = header(answer, 'content-range');
-      const right = where === `bytes ${first}-${last}/${bytes.length}` || where === `bytes ${first}-${last}/*`;
+      const right =
+        where === `bytes ${first}-${last}/${bytes.length}` || where === `bytes ${first}-${last}/*`;
       expectThat(right, `the header Content-Range: bytes ${first}-${last}/${bytes.length}`, answer);
       expectHeaderIs(answer, 'Content-Length', String(last - first + 1));
       expectBody(answer, bytes.subarray(first, last + 1));

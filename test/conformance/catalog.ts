@@ -31,7 +31,10 @@ function prefix(context: Context): string {
   return `${context.fresh('catalog')}/`;
 }
 
-async function ownNames(context: Context, query: Readonly<Record<string, string>> = {}): Promise<readonly string[]> {
+async function ownNames(
+  context: Context,
+  query: Readonly<Record<string, string>> = {},
+): Promise<readonly string[]> {
   const pages = await allPages(context, withQuery(CATALOG, query), expectRepositories);
   return pages
     .flatMap(({ items }) => items)

@@ -106,7 +106,8 @@ export function errorCodes(body: string): readonly string[] | undefined {
   const codes: string[] = [];
   for (const error of errors) {
     const entry: unknown = error;
-    if (!isObject(entry) || typeof entry['code'] !== 'string' || !/^[A-Z_]+$/.test(entry['code'])) return undefined;
+    if (!isObject(entry) || typeof entry['code'] !== 'string' || !/^[A-Z_]+$/.test(entry['code']))
+      return undefined;
     if (entry['message'] !== undefined && typeof entry['message'] !== 'string') return undefined;
     codes.push(entry['code']);
   }
@@ -128,7 +129,11 @@ export function expectError(
   const codes = errorCodes(text(answer));
   expectThat(codes !== undefined, 'a body {"errors":[{"code","message"?,"detail"?}]}', answer);
   const table = allowed.length === 0 ? ERROR_CODES : allowed;
-  expectThat(codes.every((code) => table.includes(code)), `the error code ${table.join(' or ')}`, answer);
+  expectThat(
+    codes.every((code) => table.includes(code)),
+    `the error code ${table.join(' or ')}`,
+    answer,
+  );
   return codes;
 }
 

@@ -11,7 +11,7 @@ export interface RequestOptions {
   readonly body?: WireBody;
   /** Hang up after the body. */
   readonly hangUp?: boolean;
-  /** The request is malformed on purpose below the API: its answer is not shown to the observers. */
+  /** The request is malformed on purpose: its answer is neither followed nor shown to the observers. */
   readonly malformed?: boolean;
 }
 
@@ -50,7 +50,7 @@ export class Client {
     let answer = await this.#once(method, target, options);
     const retry = answer.status === 401 && (await this.#credentials.learn(answer));
     if (retry) answer = await this.#once(method, target, options);
-    for (let hops = 0; hops < 5 && REDIRECTS.has(answer.status); hops++) {
+    for (let hops = 0; hops < 5 && options.malformed !== true && REDIRECTS.has(answer.status); hops++) {
       const location = answer.headers.get('location')?.[0];
       if ((method !== 'GET' && method !== 'HEAD') || location === undefined) break;
       answer = await this.#once(method, this.resolve(answer, location), options);
@@ -95,7 +95,10 @@ function bodySize(body: WireBody): number | undefined {
 }
 
 /** `target` with further query parameters behind those that it has; a list repeats the parameter. */
-export function withQuery(target: string, query: Readonly<Record<string, string | readonly string[]>>): string {
+export function withQuery(
+  target: string,
+  query: Readonly<Record<string, string | readonly string[]>>,
+): string {
   const pairs = Object.entries(query).flatMap(([name, value]) =>
     (typeof value === 'string' ? [value] : value).map((one) => `${name}=${encodeURIComponent(one)}`),
   );

@@ -88,7 +88,9 @@ export class DataSet {
   }
 
   /** A plain image of some layers. */
-  image(options: { tags?: readonly string[]; layers?: number; more?: Readonly<Record<string, unknown>> } = {}): Descriptor {
+  image(
+    options: { tags?: readonly string[]; layers?: number; more?: Readonly<Record<string, unknown>> } = {},
+  ): Descriptor {
     const layers = Array.from({ length: options.layers ?? 2 }, () => this.blob(TYPE.layerGzip));
     return this.manifest(
       { mediaType: TYPE.image, config: this.config(), layers, ...options.more },
@@ -97,7 +99,10 @@ export class DataSet {
   }
 
   /** An artifact: an image manifest with the empty configuration and a type of its own. */
-  artifact(artifactType: string, options: { tags?: readonly string[]; more?: Readonly<Record<string, unknown>> } = {}): Descriptor {
+  artifact(
+    artifactType: string,
+    options: { tags?: readonly string[]; more?: Readonly<Record<string, unknown>> } = {},
+  ): Descriptor {
     return this.manifest(
       {
         mediaType: TYPE.image,

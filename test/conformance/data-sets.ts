@@ -50,11 +50,19 @@ const SETS: Readonly<Record<string, Filler>> = {
   },
   'artifact-index': (set) => {
     const artifacts = [1, 2].map((one) => set.artifact(`application/vnd.example.artifact.${one}`));
-    set.index(artifacts, { tags: ['artifact-index'], more: { artifactType: 'application/vnd.example.artifacts' } });
+    set.index(artifacts, {
+      tags: ['artifact-index'],
+      more: { artifactType: 'application/vnd.example.artifacts' },
+    });
   },
   'artifact-without-layers': (set) => {
     set.manifest(
-      { mediaType: TYPE.image, artifactType: 'application/vnd.example.bare', config: set.empty(), layers: [] },
+      {
+        mediaType: TYPE.image,
+        artifactType: 'application/vnd.example.bare',
+        config: set.empty(),
+        layers: [],
+      },
       { tags: ['artifact-without-layers'] },
     );
   },
@@ -66,7 +74,10 @@ const SETS: Readonly<Record<string, Filler>> = {
     const subject = set.image({ tags: ['index-with-subject'] });
     const annotations = { 'com.example.kind': 'index' };
     const more = { subject, annotations, artifactType: 'application/vnd.example.index' };
-    set.index([set.artifact('application/vnd.example.child')], { tags: ['index-with-subject-referrer'], more });
+    set.index([set.artifact('application/vnd.example.child')], {
+      tags: ['index-with-subject-referrer'],
+      more,
+    });
   },
   'missing-subject': (set) => {
     const subject = set.manifest(

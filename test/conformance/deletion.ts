@@ -24,7 +24,9 @@ export function deletionSteps(set: DataSet): readonly Step[] {
   const blobDelete: Step = {
     name: 'delete/blob-delete',
     run: async (context) => {
-      await checkEach(set.blobs, ({ digest }) => expectDeletes(context, path.blob(context.repository, digest)));
+      await checkEach(set.blobs, ({ digest }) =>
+        expectDeletes(context, path.blob(context.repository, digest)),
+      );
     },
   };
   return [
@@ -37,7 +39,8 @@ export function deletionSteps(set: DataSet): readonly Step[] {
 /** 202 (or 404 for what is gone already), and 404 to a HEAD that follows at once; 400 and 405 mean "disabled". */
 async function expectDeletes(context: Context, target: string): Promise<void> {
   const answer = await context.delete(target);
-  if (answer.status === 400 || answer.status === 405) throw new Unsupported('the registry does not delete this');
+  if (answer.status === 400 || answer.status === 405)
+    throw new Unsupported('the registry does not delete this');
   expectStatus(answer, 202, 404);
   expectStatus(await context.head(target), 404);
 }

@@ -179,7 +179,11 @@ export const errors: Scenario = {
         expectError(await request(context, context.fresh('errors')), status, ...codes);
       },
     })),
-    { name: 'a manifest with missing blobs: MANIFEST_BLOB_UNKNOWN, an entry each', basis: 'spec', run: missingBlobs },
+    {
+      name: 'a manifest with missing blobs: MANIFEST_BLOB_UNKNOWN, an entry each',
+      basis: 'spec',
+      run: missingBlobs,
+    },
     { name: 'an index with a missing child: MANIFEST_BLOB_UNKNOWN', basis: 'spec', run: missingChild },
     {
       name: 'missing references are refused by default',

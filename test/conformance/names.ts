@@ -8,7 +8,17 @@ import { manifestOf } from './small-manifest.ts';
 import { expectTags } from './tags.ts';
 import { TYPE } from './vocabulary.ts';
 
-const VALID_NAMES: readonly string[] = ['a', '0', 'a.b', 'a_b', 'a__b', 'a-b', 'a---b', 'a/b/c', 'a.b_c__d-e/f'];
+const VALID_NAMES: readonly string[] = [
+  'a',
+  '0',
+  'a.b',
+  'a_b',
+  'a__b',
+  'a-b',
+  'a---b',
+  'a/b/c',
+  'a.b_c__d-e/f',
+];
 
 /** Names that the grammar does not have, and that reach a registry as names all the same. */
 const INVALID_NAMES: readonly string[] = [
@@ -46,9 +56,29 @@ const API_NAMES: readonly string[] = [
   'tags/list/manifests/tags/list',
 ];
 
-const VALID_TAGS: readonly string[] = ['a', '_', '0', 'A.b-c_D', 'latest', 'list', 'uploads', 'x'.repeat(128), 'sha256-abc'];
+const VALID_TAGS: readonly string[] = [
+  'a',
+  '_',
+  '0',
+  'A.b-c_D',
+  'latest',
+  'list',
+  'uploads',
+  'x'.repeat(128),
+  'sha256-abc',
+];
 
-const INVALID_TAGS: readonly string[] = ['.a', '-a', 'a+b', 'a~b', 'a b', 'ä', 'x'.repeat(129), 'a@b', 'sha256:'];
+const INVALID_TAGS: readonly string[] = [
+  '.a',
+  '-a',
+  'a+b',
+  'a~b',
+  'a b',
+  'ä',
+  'x'.repeat(129),
+  'a@b',
+  'sha256:',
+];
 
 async function roundTrip(context: Context, repository: string): Promise<void> {
   const { bytes, digest } = await manifestOf(context, repository);

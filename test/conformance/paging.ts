@@ -20,8 +20,9 @@ export async function allPages<T>(
 ): Promise<readonly { readonly answer: Exchange; readonly items: readonly T[] }[]> {
   const pages: { answer: Exchange; items: readonly T[] }[] = [];
   const seen = new Set<string>();
-  for (let target: string | undefined = first; target !== undefined; ) {
-    if (seen.has(target)) throw new Failure(`a Link that leads on, not back to ${target}`, pages.at(-1)?.answer);
+  for (let target: string | undefined = first; target !== undefined;) {
+    if (seen.has(target))
+      throw new Failure(`a Link that leads on, not back to ${target}`, pages.at(-1)?.answer);
     seen.add(target);
     const answer: Exchange = await context.get(target);
     pages.push({ answer, items: items(answer) });

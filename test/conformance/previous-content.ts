@@ -52,7 +52,9 @@ async function pushFive(context: Context, repository: string): Promise<SmallMani
 async function missingSubject(context: Context): Promise<void> {
   const repository = context.fresh('missing-subject');
   const missing = newBlob();
-  const { bytes } = await manifestOf(context, repository, { more: { subject: descriptor(missing, TYPE.image) } });
+  const { bytes } = await manifestOf(context, repository, {
+    more: { subject: descriptor(missing, TYPE.image) },
+  });
   await pushManifest(context, repository, 'referrer', bytes);
   const answer = await context.get(path.referrers(repository, missing.digest));
   expectThat(expectIndex(answer).length === 1, 'a list of exactly one', answer);
@@ -104,7 +106,11 @@ export function previousContent(): Scenario {
           const some = await context.get(withQuery(tags, { n: '4' }));
           expectThat(expectTags(some).length === 4, 'exactly four tags', some);
           const rest = await context.get(withQuery(tags, { n: '4', last: all[3] ?? '' }));
-          expectThat(expectTags(rest).join(' ') === all.slice(4, 8).join(' '), 'the tags after the fourth', rest);
+          expectThat(
+            expectTags(rest).join(' ') === all.slice(4, 8).join(' '),
+            'the tags after the fourth',
+            rest,
+          );
         },
       },
       {
@@ -116,7 +122,11 @@ export function previousContent(): Scenario {
           const answer = await context.delete(path.manifest(name, 'drop'));
           expectStatus(answer, 202, 400, 405);
           if (answer.status === 400)
-            expectThat(errorCodes(text(answer))?.includes('UNSUPPORTED') === true, 'the code UNSUPPORTED', answer);
+            expectThat(
+              errorCodes(text(answer))?.includes('UNSUPPORTED') === true,
+              'the code UNSUPPORTED',
+              answer,
+            );
           if (answer.status !== 202) throw new Unsupported('the registry does not delete tags');
         },
       },

@@ -28,10 +28,14 @@ async function refusalIsJson(context: Context): Promise<void> {
 
 async function postThenGet(context: Context): Promise<void> {
   const blob = newBlob();
-  const answer = await context.send('POST', withQuery(path.uploads(context.repository), { digest: blob.digest }), {
-    headers: { 'Content-Type': TYPE.octets },
-    body: blob.bytes,
-  });
+  const answer = await context.send(
+    'POST',
+    withQuery(path.uploads(context.repository), { digest: blob.digest }),
+    {
+      headers: { 'Content-Type': TYPE.octets },
+      body: blob.bytes,
+    },
+  );
   expectStatus(answer, 201, 202);
   const stored = await context.get(path.blob(context.repository, blob.digest));
   expectStatus(stored, answer.status === 201 ? 200 : 404);

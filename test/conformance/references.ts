@@ -23,7 +23,13 @@ function badDigestImage(): Scenario {
     run: async (context) => {
       for (const manifest of set.manifests) {
         const bytes = Buffer.concat([manifest.bytes, Buffer.from('  ')]);
-        const answer = await putManifest(context, context.repository, manifest.digest, bytes, manifest.mediaType);
+        const answer = await putManifest(
+          context,
+          context.repository,
+          manifest.digest,
+          bytes,
+          manifest.mediaType,
+        );
         expectStatus(answer, 400);
         expectStatus(await context.head(path.manifest(context.repository, manifest.digest)), 404);
         expectStatus(await context.head(path.manifest(context.repository, digestOf(bytes))), 404);
@@ -56,7 +62,9 @@ function readOnly(): Scenario {
       name: way,
       run: async (context) => {
         const method = way === 'head' ? 'HEAD' : 'GET';
-        const manifests = set.manifests.flatMap(({ digest }) => ['read-only', digest].map((one) => ({ one, digest })));
+        const manifests = set.manifests.flatMap(({ digest }) =>
+          ['read-only', digest].map((one) => ({ one, digest })),
+        );
         for (const { one, digest } of manifests) {
           const headers = { Accept: TYPE.image };
           const answer = await context.send(method, path.manifest(context.repository, one), { headers });

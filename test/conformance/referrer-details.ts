@@ -16,22 +16,29 @@ const TYPES = ['application/vnd.example.a', 'application/vnd.example.b'] as cons
 /** Pushes a whole data set to a repository. */
 async function pushAll(context: Context, repository: string, set: DataSet): Promise<void> {
   for (const blob of set.blobs) await pushBlob(context, repository, blob);
-  for (const one of set.manifests) await pushManifest(context, repository, one.digest, one.bytes, one.mediaType);
+  for (const one of set.manifests)
+    await pushManifest(context, repository, one.digest, one.bytes, one.mediaType);
 }
 
 /** A subject with `count` referrers of alternating types. */
-function family(count: number, more: Readonly<Record<string, unknown>> = {}): { set: DataSet; subject: string } {
+function family(
+  count: number,
+  more: Readonly<Record<string, unknown>> = {},
+): { set: DataSet; subject: string } {
   const set = new DataSet('family');
   const subject = set.image();
-  for (let one = 0; one < count; one++) set.artifact(TYPES[one % 2] ?? TYPES[0], { more: { subject, ...more } });
+  for (let one = 0; one < count; one++)
+    set.artifact(TYPES[one % 2] ?? TYPES[0], { more: { subject, ...more } });
   return { set, subject: subject.digest };
 }
 
 /** The tests. Each has a repository of its own. */
 export function referrerDetails(): Scenario {
   const paged = family(7);
-  const target = (context: Context, query: Readonly<Record<string, string | readonly string[]>> = {}): string =>
-    withQuery(path.referrers(context.fresh('referrers'), paged.subject), query);
+  const target = (
+    context: Context,
+    query: Readonly<Record<string, string | readonly string[]>> = {},
+  ): string => withQuery(path.referrers(context.fresh('referrers'), paged.subject), query);
   return {
     name: 'beyond/referrers',
     basis: 'spec',
@@ -44,7 +51,11 @@ export function referrerDetails(): Scenario {
           const pages = await allPages(context, target(context, { n: '2' }), expectIndex);
           const digests = pages.flatMap(({ items }) => items.map((entry) => String(entry['digest'])));
           if (pages.length === 1) throw new Unsupported('the registry does not page referrers by n');
-          expectThat(pages.every(({ items }) => items.length <= 2), 'at most two a page', pages[0]?.answer);
+          expectThat(
+            pages.every(({ items }) => items.length <= 2),
+            'at most two a page',
+            pages[0]?.answer,
+          );
           const once = digests.length === 7 && new Set(digests).size === 7;
           expectThat(once, 'all seven, each once', pages.at(-1)?.answer);
         },
@@ -53,7 +64,11 @@ export function referrerDetails(): Scenario {
         name: 'the filter comes before paging and stays in the Link',
         basis: 'ours',
         run: async (context) => {
-          const pages = await allPages(context, target(context, { n: '1', artifactType: TYPES[0] }), expectIndex);
+          const pages = await allPages(
+            context,
+            target(context, { n: '1', artifactType: TYPES[0] }),
+            expectIndex,
+          );
           const entries = pages.flatMap(({ items }) => items);
           for (const { answer } of pages) expectHeaderIs(answer, 'OCI-Filters-Applied', 'artifactType');
           const right = entries.length === 4 && entries.every((entry) => entry['artifactType'] === TYPES[0]);
@@ -91,7 +106,11 @@ export function referrerDetails(): Scenario {
         name: 'a malformed digest is 400',
         run: async (context) => {
           for (const digest of ['sha256:abc', `sha256:${'A'.repeat(64)}`, 'sha256', 'latest'])
-            expectError(await context.get(path.referrers(context.fresh('referrers'), digest)), 400, 'DIGEST_INVALID');
+            expectError(
+              await context.get(path.referrers(context.fresh('referrers'), digest)),
+              400,
+              'DIGEST_INVALID',
+            );
         },
       },
       ...(['-1', 'abc', '1e99'] as const).map((n) => ({
@@ -111,7 +130,10 @@ export function referrerDetails(): Scenario {
           expectHeaderIs(answer, 'Content-Type', TYPE.index);
         },
       },
-      { name: 'a deleted referrer disappears at once and comes back when pushed again', run: deletedReferrer },
+      {
+        name: 'a deleted referrer disappears at once and comes back when pushed again',
+        run: deletedReferrer,
+      },
       { name: 'pushing a referrer twice lists it once', run: pushedTwice },
       { name: 'deleting the subject keeps the list', run: deletedSubject },
       { name: 'an index without artifactType has none in the list', run: plainIndex },
@@ -127,7 +149,8 @@ async function deletedReferrer(context: Context): Promise<void> {
   const { set, subject } = family(2);
   await pushAll(context, repository, set);
   const [first, second] = set.manifests.filter((one) => one.referrer !== undefined);
-  if (first?.referrer === undefined || second?.referrer === undefined) throw new Error('no referrers were made');
+  if (first?.referrer === undefined || second?.referrer === undefined)
+    throw new Error('no referrers were made');
   const answer = await context.delete(path.manifest(repository, first.digest));
   if (answer.status === 405) throw new Unsupported('the registry does not delete manifests');
   expectStatus(answer, 202);
@@ -166,8 +189,15 @@ async function plainIndex(context: Context): Promise<void> {
   set.index([subject], { more: { subject } });
   await pushAll(context, repository, set);
   const list = await context.get(path.referrers(repository, subject.digest));
-  expectReferrers(list, set.manifests.flatMap((one) => one.referrer ?? []));
-  expectThat(expectIndex(list).every((entry) => !('artifactType' in entry)), 'no artifactType', list);
+  expectReferrers(
+    list,
+    set.manifests.flatMap((one) => one.referrer ?? []),
+  );
+  expectThat(
+    expectIndex(list).every((entry) => !('artifactType' in entry)),
+    'no artifactType',
+    list,
+  );
 }
 
 async function hostileAnnotations(context: Context): Promise<void> {
@@ -194,7 +224,11 @@ async function largeList(context: Context): Promise<void> {
   const digests = new Set(pages.flatMap(({ items }) => items.map((entry) => entry['digest'])));
   expectThat(digests.size === count, `all ${count} over all pages`, pages.at(-1)?.answer);
   for (const { answer } of pages)
-    expectThat(answer.body.length <= MANIFEST_LIMIT, 'pages of at most 4 MiB, more than which clients refuse', answer);
+    expectThat(
+      answer.body.length <= MANIFEST_LIMIT,
+      'pages of at most 4 MiB, more than which clients refuse',
+      answer,
+    );
 }
 
 async function otherRepository(context: Context): Promise<void> {

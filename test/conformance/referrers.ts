@@ -48,18 +48,32 @@ export function expectReferrers(answer: Exchange, expected: readonly ReferrerEnt
     const found = listed.filter((entry) => entry['digest'] === digest);
     expectThat(found.length === 1, `${digest} exactly once`, answer);
     const [entry = {}] = found;
-    expectThat(entry['mediaType'] === mediaType && entry['size'] === size, `mediaType ${mediaType}, size ${size}`, answer);
-    expectThat(entry['artifactType'] === one.artifactType, `artifactType ${one.artifactType ?? 'omitted'}`, answer);
+    expectThat(
+      entry['mediaType'] === mediaType && entry['size'] === size,
+      `mediaType ${mediaType}, size ${size}`,
+      answer,
+    );
+    expectThat(
+      entry['artifactType'] === one.artifactType,
+      `artifactType ${one.artifactType ?? 'omitted'}`,
+      answer,
+    );
     expectAnnotations(answer, entry['annotations'], one.annotations);
   }
   return listed;
 }
 
-function expectAnnotations(answer: Exchange, value: unknown, expected: Readonly<Record<string, string>>): void {
+function expectAnnotations(
+  answer: Exchange,
+  value: unknown,
+  expected: Readonly<Record<string, string>>,
+): void {
   const annotations: Entry = isObject(value) ? value : {};
   const same =
     Object.keys(annotations).length === Object.keys(expected).length &&
-    Object.entries(expected).every(([key, text]) => Object.hasOwn(annotations, key) && annotations[key] === text);
+    Object.entries(expected).every(
+      ([key, text]) => Object.hasOwn(annotations, key) && annotations[key] === text,
+    );
   expectThat(same, `the annotations ${JSON.stringify(expected)}`, answer);
 }
 

@@ -88,7 +88,11 @@ async function runStep(
   context: Context,
   done: ReadonlyMap<string, Result>,
 ): Promise<Result> {
-  const result = { name: fullName(scenario, step), level: context.level, basis: step.basis ?? scenario.basis };
+  const result = {
+    name: fullName(scenario, step),
+    level: context.level,
+    basis: step.basis ?? scenario.basis,
+  };
   const before = step.needs === undefined ? undefined : done.get(step.needs);
   if (before?.status === 'skip') return { ...result, status: 'skip', reason: before.reason };
   try {

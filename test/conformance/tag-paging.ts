@@ -1,5 +1,13 @@
 /** Tag lists beyond what the specification's suites ask: `n`, `Link`, `last`, order and limits. */
-import { expectError, expectHeaderIs, expectJson, expectNoBody, expectStatus, expectThat, Unsupported } from './check.ts';
+import {
+  expectError,
+  expectHeaderIs,
+  expectJson,
+  expectNoBody,
+  expectStatus,
+  expectThat,
+  Unsupported,
+} from './check.ts';
 import { withQuery } from './client.ts';
 import { path } from './context.ts';
 import type { Context } from './context.ts';
@@ -12,16 +20,35 @@ import { manifestOf } from './small-manifest.ts';
 import { byteOrder, expectTags } from './tags.ts';
 
 /** In byte order; a locale's order is another. */
-const TAGS: readonly string[] = ['0', '1.0', '10', 'A', 'B', 'Z.z', '_x', 'a', 'a-b', 'a.b', 'a_b', 'aB', 'ab', 'b'].toSorted(byteOrder);
+const TAGS: readonly string[] = [
+  '0',
+  '1.0',
+  '10',
+  'A',
+  'B',
+  'Z.z',
+  '_x',
+  'a',
+  'a-b',
+  'a.b',
+  'a_b',
+  'aB',
+  'ab',
+  'b',
+].toSorted(byteOrder);
 
-/** Numbers that are no number of items, and one that no list holds. */
-const BAD_NUMBERS: readonly string[] = ['-1', 'abc', '1e99', '1.5', '', '0x10', '99999999999999999999'];
+/** What is no number of items. */
+const BAD_NUMBERS: readonly string[] = ['-1', 'abc', '1e99', '1.5', '0x10'];
 
 function tagsTarget(context: Context, query: Readonly<Record<string, string>> = {}): string {
   return withQuery(path.tags(context.fresh('tag-paging')), query);
 }
 
-async function expectPage(context: Context, query: Readonly<Record<string, string>>, expected: readonly string[]): Promise<void> {
+async function expectPage(
+  context: Context,
+  query: Readonly<Record<string, string>>,
+  expected: readonly string[],
+): Promise<void> {
   const answer = await context.get(tagsTarget(context, query));
   expectThat(expectTags(answer).join(' ') === expected.join(' '), `exactly: ${expected.join(' ')}`, answer);
 }
@@ -59,7 +86,10 @@ export function tagPaging(): Scenario {
         },
       })),
       ...[TAGS.length, TAGS.length + 1, 1000].map((n) => ({
-        name: n > TAGS.length ? `n=${n === 1000 ? n : 'more than there are'} gives all and no Link` : 'n as many as there are gives all and no Link',
+        name:
+          n > TAGS.length
+            ? `n=${n === 1000 ? n : 'more than there are'} gives all and no Link`
+            : 'n as many as there are gives all and no Link',
         run: async (context: Context) => {
           await expectPage(context, { n: String(n) }, TAGS);
           const answer = await context.get(tagsTarget(context, { n: String(n) }));
@@ -80,12 +110,36 @@ export function tagPaging(): Scenario {
           const pages = await allPages(context, tagsTarget(context, { n: String(n) }), expectTags);
           const all = pages.flatMap(({ items }) => items);
           expectThat(all.join(' ') === TAGS.join(' '), `exactly: ${TAGS.join(' ')}`, pages.at(-1)?.answer);
-          expectThat(pages.length === Math.ceil(TAGS.length / n), 'no more pages than it takes', pages.at(-1)?.answer);
+          expectThat(
+            pages.length === Math.ceil(TAGS.length / n),
+            'no more pages than it takes',
+            pages.at(-1)?.answer,
+          );
         },
       })),
-      { name: 'last is exclusive', run: (context) => expectPage(context, { last: 'a' }, TAGS.filter((tag) => byteOrder(tag, 'a') > 0)) },
-      { name: 'last with n', run: (context) => expectPage(context, { last: 'B', n: '2' }, TAGS.slice(TAGS.indexOf('B') + 1).slice(0, 2)) },
-      { name: 'last need not exist', run: (context) => expectPage(context, { last: 'a0' }, TAGS.filter((tag) => byteOrder(tag, 'a0') > 0)) },
+      {
+        name: 'last is exclusive',
+        run: (context) =>
+          expectPage(
+            context,
+            { last: 'a' },
+            TAGS.filter((tag) => byteOrder(tag, 'a') > 0),
+          ),
+      },
+      {
+        name: 'last with n',
+        run: (context) =>
+          expectPage(context, { last: 'B', n: '2' }, TAGS.slice(TAGS.indexOf('B') + 1).slice(0, 2)),
+      },
+      {
+        name: 'last need not exist',
+        run: (context) =>
+          expectPage(
+            context,
+            { last: 'a0' },
+            TAGS.filter((tag) => byteOrder(tag, 'a0') > 0),
+          ),
+      },
       { name: 'last behind everything', run: (context) => expectPage(context, { last: 'zzz' }, []) },
       {
         name: 'last of a tag that was deleted',
@@ -93,13 +147,18 @@ export function tagPaging(): Scenario {
           const repository = context.fresh('tag-paging');
           await pushManifest(context, repository, 'a-deleted', manifest.get());
           const answer = await context.delete(path.manifest(repository, 'a-deleted'));
-          if (answer.status === 405 || answer.status === 400) throw new Unsupported('the registry does not delete tags');
+          if (answer.status === 405 || answer.status === 400)
+            throw new Unsupported('the registry does not delete tags');
           expectStatus(answer, 202);
-          await expectPage(context, { last: 'a-deleted' }, TAGS.filter((tag) => byteOrder(tag, 'a-deleted') > 0));
+          await expectPage(
+            context,
+            { last: 'a-deleted' },
+            TAGS.filter((tag) => byteOrder(tag, 'a-deleted') > 0),
+          );
         },
       },
       ...BAD_NUMBERS.map((n) => ({
-        name: `n=${n === '' ? '(empty)' : n} is 400`,
+        name: `n=${n} is 400`,
         basis: 'ours' as const,
         run: async (context: Context) => {
           expectError(await context.get(tagsTarget(context, { n })), 400);

@@ -13,7 +13,11 @@ export function tagListSteps(set: DataSet): readonly Step[] {
     const tags = expectTags(answer);
     const pushed = set.manifests.flatMap((manifest) => manifest.tags);
     const absent = pushed.filter((tag) => !tags.includes(tag));
-    expectThat(absent.length === 0, `all pushed tags, of which these are absent: ${absent.join(', ')}`, answer);
+    expectThat(
+      absent.length === 0,
+      `all pushed tags, of which these are absent: ${absent.join(', ')}`,
+      answer,
+    );
     const sorted = tags.toSorted(byteOrder);
     const median = sorted[Math.floor((sorted.length - 1) / 2)] ?? '';
     const rest = await context.get(withQuery(path.tags(context.repository), { last: median }));

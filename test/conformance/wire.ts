@@ -73,7 +73,12 @@ function read(socket: Socket, reader: AnswerReader): Promise<void> {
       clearTimeout(linger);
       reader.end();
       if (reader.complete) resolve();
-      else reject(new Error(`the connection ended before the answer was whole (${reader.progress()})${cause ? `: ${cause.message}` : ''}`));
+      else
+        reject(
+          new Error(
+            `the connection ended before the answer was whole (${reader.progress()})${cause ? `: ${cause.message}` : ''}`,
+          ),
+        );
     };
     socket.on('data', (bytes: Uint8Array) => {
       try {
@@ -103,7 +108,8 @@ async function send(socket: Socket, origin: URL, request: WireRequest, reader: A
   const { body } = request;
   const chunked = typeof body === 'function' && !has('content-length');
   if (chunked) headers.push(['Transfer-Encoding', 'chunked']);
-  if (body instanceof Uint8Array && !has('content-length')) headers.push(['Content-Length', String(body.length)]);
+  if (body instanceof Uint8Array && !has('content-length'))
+    headers.push(['Content-Length', String(body.length)]);
   const head = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   await write(socket, Buffer.from(`${request.method} ${request.target} HTTP/1.1\r\n${head}\r\n`, 'latin1'));
   if (body === undefined) return;

@@ -14,7 +14,7 @@ export type Runtime = (typeof RUNTIMES)[number];
 export interface EntrepotOptions extends RegistryOptions {
   /** What `defaultRuntime` says unless given. */
   readonly runtime?: Runtime;
-  /** The number of worker processes, by `ENTREPOT_WORKERS`. */
+  /** The number of worker processes (`http.workers`); one a core unless given. */
   readonly workers?: number;
   /** Further arguments after the configuration file. */
   readonly args?: readonly string[];
@@ -55,7 +55,7 @@ function built(path: string): string {
  */
 export async function startEntrepot(options: EntrepotOptions = {}): Promise<RunningRegistry> {
   const { command, args } = await entrepotCommand(options.runtime ?? defaultRuntime());
-  const workers = options.workers === undefined ? {} : { ENTREPOT_WORKERS: String(options.workers) };
+  const workers = options.workers === undefined ? {} : { REGISTRY_HTTP_WORKERS: String(options.workers) };
   return await startRegistry('entrepot', { ...options, env: { ...workers, ...options.env } }, (file) => ({
     command,
     args: [...args, 'serve', file, ...(options.args ?? [])],

@@ -1,5 +1,7 @@
 import { expect, test } from 'bun:test';
 import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { pause } from './daemon.ts';
 import { startDockerRegistry } from './docker-registry.ts';
 import { failureOf } from './failure-of.ts';
 import { nodeBinary } from './node-binary.ts';
@@ -37,6 +39,32 @@ test('a failing command shows its output, and one that hangs is ended', async ()
   expect(late.message).toContain('took longer than 50 ms');
   expect((await run('cat', [], { input: 'text' })).stdout).toBe('text');
 });
+
+test('what a test process leaves is ended and removed, even when it is killed', async () => {
+  const workspace = await createWorkspace('left');
+  const script = workspace.join('left.ts');
+  await writeFile(
+    script,
+    `import { writeFile } from 'node:fs/promises';
+import { pause } from './daemon.ts';
+import { startDockerRegistry } from '${import.meta.dirname}/docker-registry.ts';
+     const registry = await startDockerRegistry();
+     console.log(registry.url, registry.dataDirectory);
+     process.kill(process.pid, 'SIGKILL');`,
+  );
+  const died = await failureOf(run(process.execPath, [script]));
+  const [, url = '', folder = ''] = /(http:\S+) (\S+)/.exec(died.message) ?? [];
+  expect(folder).not.toBe('');
+  while (existsSync(folder) || (await answersAt(url))) await pause(10);
+  await workspace.remove();
+});
+
+async function answersAt(url: string): Promise<boolean> {
+  return await fetch(url).then(
+    () => true,
+    () => false,
+  );
+}
 
 test('a missing tool is named with the package that brings it', () => {
   expect(() => requireTool('no-such-tool')).toThrow(

@@ -27,6 +27,8 @@ export interface RegistryOptions {
   readonly dataDirectory?: string;
   /** The port on 127.0.0.1; a free one unless given. */
   readonly port?: number;
+  /** `http.prefix` without a slash at its end, where the configuration sets one. */
+  readonly prefix?: string;
   /** Added to this process's environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
@@ -56,7 +58,7 @@ export async function startRegistry(
       const daemon = await startDaemon(command, args, {
         cwd: workspace.path,
         env: { ...withoutRegistryVariables(), ...options.env },
-        ready: () => answers(port),
+        ready: () => answers(port, options.prefix ?? ''),
       });
       return {
         ...daemon,
@@ -85,10 +87,10 @@ function withoutRegistryVariables(): Record<string, undefined> {
 }
 
 /** Whether anything speaks HTTP there. Each question has its own connection, which leaves no idle one open. */
-async function answers(port: number): Promise<boolean> {
+async function answers(port: number, prefix: string): Promise<boolean> {
   return await new Promise((resolve) => {
     const question = request(
-      { host: '127.0.0.1', port, path: '/v2/', agent: false, timeout: 1000 },
+      { host: '127.0.0.1', port, path: `${prefix}/v2/`, agent: false, timeout: 1000 },
       (answer) => {
         answer.resume();
         answer.once('end', () => resolve(answer.statusCode === 200 || answer.statusCode === 401));
