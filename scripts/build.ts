@@ -29,15 +29,21 @@ function run(command: string, args: readonly string[], cwd = PROJECT): string {
 }
 
 function buildExecutable(): void {
-  const flags = [
-    '--minify',
-    // Needs the module format: as a script, Bun 1.4.4 fails on a top-level await.
-    ...['--bytecode', '--format=esm', '--production'],
-    // Otherwise the folder that the server is started in could slip variables, and even code, into it.
-    ...['--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig'],
-  ];
+  // Bytecode needs the module format: as a script, Bun 1.4.4 fails on a top-level await.
+  const form = ['--minify', '--bytecode', '--format=esm', '--production'];
+  // Otherwise the folder that the server is started in could slip variables, and even code, into it.
+  const shut = ['--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig'];
   const outfile = join(STAGING, 'entrepot');
-  run(process.execPath, ['build', '--compile', ...flags, ...ONE_FOLDER, ...ENTRIES, '--outfile', outfile]);
+  run(process.execPath, [
+    'build',
+    '--compile',
+    ...form,
+    ...shut,
+    ...ONE_FOLDER,
+    ...ENTRIES,
+    '--outfile',
+    outfile,
+  ]);
 }
 
 async function buildForNode(manifest: { readonly version: string }): Promise<void> {

@@ -51,7 +51,7 @@ export function requestedRange(request: Request, { digest, size }: Content): Byt
   if (header === null) return undefined;
   const condition = request.headers.get('if-range');
   if (condition !== null && condition.trim() !== entityTag(digest)) return undefined;
-  const found = /^bytes=\s*([0-9]*)\s*-\s*([0-9]*)\s*$/i.exec(header);
+  const found = /^bytes=([0-9]*)-([0-9]*)$/i.exec(header);
   if (found === null) return undefined;
   const [, first = '', last = ''] = found;
   if (first === '' && last === '') return undefined;

@@ -26,19 +26,17 @@ export const METHODS: Readonly<Record<Resource, readonly string[]>> = {
 
 const UPLOAD_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** Nothing outside of this can be part of a name, tag, digest or upload id, encoded or not. */
-const PLAIN = /^[A-Za-z0-9._~:+=/-]*$/;
-
 /**
  * Finds the resource of a path. Names may contain components such as `blobs` and `manifests`, so the path is
- * read from its right end; the same reading decides who is let in and what is served.
+ * read from its right end; the same reading decides who is let in and what is served. Nothing is decoded: no
+ * name, tag, digest or upload id has a character that would need it.
  * @returns undefined when there is no such resource
  * @throws RegistryError `NAME_INVALID` when only the repository's name is wrong
  */
 export function match(path: string): Route | undefined {
   if (path === '/v2/' || path === '/v2') return { resource: 'base' };
   if (path === '/') return { resource: 'root' };
-  if (!path.startsWith('/v2/') || !PLAIN.test(path) || path.includes('//')) return undefined;
+  if (!path.startsWith('/v2/')) return undefined;
   if (path === '/v2/_catalog') return { resource: 'catalog' };
   if (path.endsWith('/blobs/uploads/'))
     return { resource: 'uploads', name: nameIn(path, '/blobs/uploads/'.length) };

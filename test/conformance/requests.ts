@@ -63,11 +63,7 @@ const CROOKED: readonly ((repository: string) => string)[] = [
   (repository) => `//v2/${repository}/tags/list`,
   (repository) => `/v2//${repository}/tags/list`,
   (repository) => `/v2/${repository}//tags/list`,
-  (repository) => `/v2/./${repository}/tags/list`,
-  (repository) => `/v2/x/../${repository}/tags/list`,
-  (repository) => `/v2/x/%2e%2e/${repository}/tags/list`,
   (repository) => `/v2/${repository.replaceAll('/', '%2F')}/tags/list`,
-  (repository) => `/v2/${repository}\\tags\\list`,
   (repository) => `/v2/${repository}/tags%2Flist`,
   (repository) => `/v2/${repository}/tags/list/`,
   (repository) => `/V2/${repository}/tags/list`,
@@ -75,15 +71,41 @@ const CROOKED: readonly ((repository: string) => string)[] = [
   (repository) => `/v2/${repository}/%74ags/list`,
 ];
 
-const crooked = CROOKED.map((target): Step => ({
-  name: `GET ${target('a/b')} is no tag list`,
+/** Targets that a runtime may resolve before the registry sees them; then they must mean just that. */
+const RESOLVABLE: readonly ((repository: string) => string)[] = [
+  (repository) => `/v2/./${repository}/tags/list`,
+  (repository) => `/v2/x/../${repository}/tags/list`,
+  (repository) => `/v2/x/%2e%2e/${repository}/tags/list`,
+  (repository) => `/v2/${repository}\\tags\\list`,
+];
+
+const crooked = [
+  ...CROOKED.map((target) => ({ target, resolvable: false })),
+  ...RESOLVABLE.map((target) => ({ target, resolvable: true })),
+].map(({ target, resolvable }): Step => ({
+  name: `GET ${target('a/b')} is ${resolvable ? 'refused, or means what it resolves to' : 'no tag list'}`,
   run: async (context) => {
     const repository = context.fresh('paths');
     await pushManifest(context, repository, 'tag', (await manifestOf(context, repository)).bytes);
     const answer = await context.send('GET', target(repository), { malformed: true });
-    expectStatus(answer, 400, 404);
+    if (resolvable && answer.status === 200)
+      expectBody(answer, (await context.get(path.tags(repository))).body);
+    else expectStatus(answer, 400, 404);
   },
 }));
+
+/** Above the root of the API there is nothing to be reached. */
+const escapes: Step = {
+  name: 'no target leads out of the API',
+  run: async (context) => {
+    const repository = context.fresh('paths');
+    for (const target of [
+      `/v2/${repository}/../../../../../etc/passwd`,
+      `/v2/${repository}/blobs/..%2f..%2fdata`,
+    ])
+      expectStatus(await context.send('GET', target, { malformed: true }), 400, 404);
+  },
+};
 
 /** Parameters that no endpoint knows; containerd adds `ns` to every request. */
 const QUERIES: readonly Readonly<Record<string, string>>[] = [{ ns: 'docker.io' }, { unknown: 'parameter' }];
@@ -149,6 +171,7 @@ export const requests: Scenario = {
     },
     ...forgedSteps(),
     ...crooked,
+    escapes,
     ...tolerated,
     ...malformedQueries,
     {

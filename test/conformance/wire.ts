@@ -32,23 +32,31 @@ const LINGER = 250;
 
 const PIECE = 64 * 1024;
 
+/** Bytes of a body after which the server is given a moment to refuse it. */
+const PACE = 1024 * 1024;
+
 /**
- * Performs one exchange.
+ * Performs one exchange. When the server resets the connection before the body was sent, its answer, if it gave
+ * one, can be lost in this runtime, where curl and Go still read it: such an exchange is begun again, twice at most.
  * @throws Error when the connection fails or is silent for a minute before the answer is whole
  */
 export async function transact(origin: URL, request: WireRequest): Promise<WireAnswer> {
-  const socket = await open(origin);
-  const reader = new AnswerReader(request.method);
-  const answered = read(socket, reader);
-  // Awaited below; a failure while the body is still being written must not count as unhandled.
-  answered.catch(() => undefined);
-  try {
-    await send(socket, origin, request, reader);
-    if (request.hangUp === true) return { status: 0, headers: new Map(), body: new Uint8Array(), excess: 0 };
-    await answered;
-    return reader.answer();
-  } finally {
-    socket.destroy();
+  for (let attempts = 1; ; attempts++) {
+    const socket = await open(origin);
+    const reader = new AnswerReader(request.method);
+    const answered = read(socket, reader);
+    // Awaited below; a failure while the body is still being written must not count as unhandled.
+    answered.catch(() => undefined);
+    try {
+      const sent = await send(socket, origin, request, reader);
+      if (request.hangUp === true)
+        return { status: 0, headers: new Map(), body: new Uint8Array(), excess: 0 };
+      if (!sent && !reader.begun && attempts < 3) continue;
+      await answered;
+      return reader.answer();
+    } finally {
+      socket.destroy();
+    }
   }
 }
 
@@ -100,7 +108,13 @@ function read(socket: Socket, reader: AnswerReader): Promise<void> {
   });
 }
 
-async function send(socket: Socket, origin: URL, request: WireRequest, reader: AnswerReader): Promise<void> {
+/** Writes the request; false when the connection ended, or an answer came, before all of it was written. */
+async function send(
+  socket: Socket,
+  origin: URL,
+  request: WireRequest,
+  reader: AnswerReader,
+): Promise<boolean> {
   const headers = request.headers.map(([name, value]) => [name, value]);
   const has = (name: string): boolean => headers.some(([known]) => known?.toLowerCase() === name);
   if (!has('host')) headers.unshift(['Host', origin.host]);
@@ -112,23 +126,34 @@ async function send(socket: Socket, origin: URL, request: WireRequest, reader: A
     headers.push(['Content-Length', String(body.length)]);
   const head = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   await write(socket, Buffer.from(`${request.method} ${request.target} HTTP/1.1\r\n${head}\r\n`, 'latin1'));
-  if (body === undefined) return;
+  if (body === undefined) return true;
+  // A body large enough to be refused by its announced length alone waits for that refusal.
+  let unpaced = body instanceof Uint8Array && body.length > PACE ? PACE : 0;
   for await (const piece of typeof body === 'function' ? body() : pieces(body)) {
+    if (unpaced >= PACE) {
+      await earlyAnswer(socket, reader);
+      unpaced = 0;
+    }
     // An answer that comes early (413, 414) is the answer; writing on would only risk a reset that loses it.
-    if (reader.begun || socket.destroyed) return;
+    if (reader.begun || socket.destroyed) return false;
     if (piece.length === 0) continue;
+    unpaced += piece.length;
     if (chunked) await write(socket, Buffer.from(`${piece.length.toString(16)}\r\n`, 'latin1'));
     await write(socket, piece);
     if (chunked) await write(socket, Buffer.from('\r\n', 'latin1'));
   }
   if (chunked) await write(socket, Buffer.from('0\r\n\r\n', 'latin1'));
+  return !socket.destroyed;
 }
 
-async function* pieces(body: Uint8Array): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < body.length; at += PIECE) {
-    yield body.subarray(at, at + PIECE);
-    if (at > 0) await new Promise((resolve) => setImmediate(resolve));
-  }
+function* pieces(body: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < body.length; at += PIECE) yield body.subarray(at, at + PIECE);
+}
+
+/** Gives a server 50 ms to refuse a body while nothing is being written, so that the refusal is not lost. */
+async function earlyAnswer(socket: Socket, reader: AnswerReader): Promise<void> {
+  for (let waited = 0; waited < 50 && !reader.begun && !socket.destroyed; waited += 5)
+    await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** Waits while the socket is full. A failed write shows as the end of the answer, which `read` reports. */

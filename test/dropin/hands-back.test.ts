@@ -4,10 +4,10 @@ import { busyboxImage, layeredImage, multiArchImage } from '../harness/images.ts
 import { randomBytes } from '../harness/random-bytes.ts';
 import {
   ask,
-  digestBy,
   pullManifest,
   pushBlob,
   pushManifest,
+  verifyBlob,
   verifyImage,
 } from '../harness/registry-client.ts';
 import { createOneFolder, type OneFolder } from './one-folder.ts';
@@ -102,7 +102,7 @@ test('artifacts, indexes and sha512 content that Entrepot took are no stumbling 
   const multi = await multiArchImage(folder.workspace.join('multi'));
   await push(folder.workspace, multi, folder, 'art/multi:1');
   const config = Buffer.from('{}');
-  await pushBlob(folder.url, 'art/multi', randomBytes('sha512', 4000), 'sha512');
+  const sha512 = await pushBlob(folder.url, 'art/multi', randomBytes('sha512', 4000), 'sha512');
   const artifact = await pushManifest(folder.url, 'art/multi', undefined, {
     schemaVersion: 2,
     mediaType: 'application/vnd.oci.image.manifest.v1+json',
@@ -119,11 +119,12 @@ test('artifacts, indexes and sha512 content that Entrepot took are no stumbling 
   const begun = await ask(folder.url, '/v2/art/unfinished/blobs/uploads/', 202, { method: 'POST' });
   expect(begun.headers.get('location')).not.toBeNull();
   const before = await takeSnapshot(folder.url);
+  await folder.openWithDockerRegistry();
+  await verifyBlob(folder.url, 'art/multi', { digest: sha512, size: 4000 });
 
   const { stdout } = await folder.collectGarbage();
   expect(stdout).not.toContain(`blob eligible for deletion: ${artifact.digest}`);
   await folder.openWithDockerRegistry();
   expect(await takeSnapshot(folder.url)).toEqual(before);
   expect((await pullManifest(folder.url, 'art/multi', artifact.digest)).digest).toBe(artifact.digest);
-  expect(digestBy('sha256', multi.bytes)).toBe(multi.digest);
 }, 60_000);

@@ -4,7 +4,7 @@ import { layeredImage } from '../harness/images.ts';
 import type { LayoutImage } from '../harness/oci-layout.ts';
 import { ask, jsonOf } from '../harness/registry-client.ts';
 import { createOneFolder, type OneFolder } from './one-folder.ts';
-import { push, pushReferrerByTag } from './registry-content.ts';
+import { push, pushArtifact, pushReferrerByTag, type Referrer } from './registry-content.ts';
 
 let folder: OneFolder;
 let image: LayoutImage;
@@ -18,18 +18,15 @@ afterAll(async () => {
   await folder.close();
 }, 60_000);
 
-interface Index {
-  readonly manifests: readonly {
-    readonly digest: string;
-    readonly artifactType?: string;
-    readonly annotations?: Readonly<Record<string, string>>;
-  }[];
-}
-
-async function referrers(query = ''): Promise<Index['manifests']> {
+async function referrers(query = ''): Promise<Referrer[]> {
   const answer = await ask(folder.url, `/v2/art/image/referrers/${image.digest}${query}`, 200);
   expect(answer.headers.get('content-type')).toBe('application/vnd.oci.image.index.v1+json');
-  return (await jsonOf<Index>(answer)).manifests;
+  return inOrder((await jsonOf<{ manifests: Referrer[] }>(answer)).manifests);
+}
+
+/** The lists have no order of their own. */
+function inOrder(list: readonly Referrer[]): Referrer[] {
+  return list.toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
 }
 
 const subject = () => ({ digest: image.digest, size: image.bytes.length, mediaType: image.mediaType });
@@ -41,41 +38,31 @@ test('they appear at once, with their type and annotations', async () => {
   const sbom = await pushReferrerByTag(folder.url, 'art/image', subject(), 'application/x.sbom');
 
   await folder.openWithEntrepot();
-  const listed = await referrers();
-  expect(listed.map((one) => one.digest).sort()).toEqual([signature, sbom].sort());
-  expect(listed.find((one) => one.digest === sbom)).toMatchObject({
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    artifactType: 'application/x.sbom',
-    annotations: { 'org.example.kind': 'application/x.sbom' },
-  });
-  const filtered = await referrers('?artifactType=application/x.signature');
-  expect(filtered.map((one) => one.digest)).toEqual([signature]);
+  expect(await referrers()).toEqual(inOrder([signature, sbom]));
+  expect(await referrers('?artifactType=application/x.signature')).toEqual([signature]);
 }, 60_000);
 
 test('so do those that are attached after docker-registry has been back', async () => {
-  const before = (await referrers()).map((one) => one.digest);
+  const before = await referrers();
   await folder.openWithDockerRegistry();
   const late = await pushReferrerByTag(folder.url, 'art/image', subject(), 'application/x.late');
   await folder.openWithEntrepot();
-  expect((await referrers()).map((one) => one.digest).sort()).toEqual([...before, late].sort());
+  expect(await referrers()).toEqual(inOrder([...before, late]));
 }, 60_000);
 
+test('one that is pushed to Entrepot is listed beside them', async () => {
+  const before = await referrers();
+  const added = await pushArtifact(folder.url, 'art/image', subject(), 'application/x.new');
+  expect(await referrers()).toEqual(inOrder([...before, added]));
+});
+
 test('one that is deleted disappears, in whichever server it is deleted', async () => {
-  const [first, second] = await referrers();
-  if (first === undefined || second === undefined) throw new Error('there should be two referrers by now');
+  const [first, second, ...others] = await referrers();
+  if (first === undefined || second === undefined) throw new Error('there should be four referrers by now');
   await ask(folder.url, `/v2/art/image/manifests/${first.digest}`, 202, { method: 'DELETE' });
-  expect((await referrers()).map((one) => one.digest)).not.toContain(first.digest);
+  expect(await referrers()).toEqual([second, ...others]);
   await folder.openWithDockerRegistry();
   await ask(folder.url, `/v2/art/image/manifests/${second.digest}`, 202, { method: 'DELETE' });
   await folder.openWithEntrepot();
-  const left = (await referrers()).map((one) => one.digest);
-  expect(left).not.toContain(first.digest);
-  expect(left).not.toContain(second.digest);
-  expect(left).toHaveLength(1);
+  expect(await referrers()).toEqual(others);
 }, 60_000);
-
-test('an artifact that is pushed to Entrepot is listed beside them', async () => {
-  const before = (await referrers()).map((one) => one.digest);
-  const digest = await pushReferrerByTag(folder.url, 'art/image', subject(), 'application/x.new');
-  expect((await referrers()).map((one) => one.digest).sort()).toEqual([...before, digest].sort());
-});

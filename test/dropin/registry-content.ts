@@ -76,52 +76,64 @@ export async function fillRegistry(
 /** An empty config, as artifacts have it. */
 const EMPTY = Buffer.from('{}');
 
+/** What an artifact is about. */
+export interface Subject {
+  readonly digest: string;
+  readonly size: number;
+  readonly mediaType: string;
+}
+
+/** The descriptor of an artifact, as it stands in a list of referrers. */
+export interface Referrer {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly artifactType: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** Pushes an artifact about `subject` by its digest. No tag leads to it. */
+export async function pushArtifact(
+  url: string,
+  repository: string,
+  subject: Subject,
+  artifactType: string,
+): Promise<Referrer> {
+  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+  const annotations = { 'org.example.kind': artifactType };
+  const content = randomBytes(artifactType, 200);
+  const layer = { mediaType: 'application/octet-stream', size: content.length };
+  const config = { mediaType: 'application/vnd.oci.empty.v1+json', size: EMPTY.length };
+  const { digest, size } = await pushManifest(url, repository, undefined, {
+    schemaVersion: 2,
+    mediaType,
+    artifactType,
+    config: { ...config, digest: await pushBlob(url, repository, EMPTY) },
+    layers: [{ ...layer, digest: await pushBlob(url, repository, content) }],
+    subject: { mediaType: subject.mediaType, digest: subject.digest, size: subject.size },
+    annotations,
+  });
+  return { mediaType, digest, size, artifactType, annotations };
+}
+
 /**
- * Pushes an artifact about `subject` as a client does where there is no referrers API: the manifest by its
- * digest, and its descriptor added to the index at the tag `sha256-<hex>` (distribution-spec, "Referrers Tag Schema").
- * @returns the artifact's digest
+ * Pushes an artifact as a client does where there is no referrers API: its descriptor is added to the index at
+ * the tag `sha256-<hex>` (distribution-spec, "Referrers Tag Schema").
  */
 export async function pushReferrerByTag(
   url: string,
   repository: string,
-  subject: { readonly digest: string; readonly size: number; readonly mediaType: string },
+  subject: Subject,
   artifactType: string,
-): Promise<string> {
-  const content = randomBytes(artifactType, 200);
-  const config = { mediaType: 'application/vnd.oci.empty.v1+json', size: EMPTY.length };
-  const manifest = await pushManifest(url, repository, undefined, {
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    artifactType,
-    config: { ...config, digest: await pushBlob(url, repository, EMPTY) },
-    layers: [
-      {
-        mediaType: 'application/octet-stream',
-        digest: await pushBlob(url, repository, content),
-        size: content.length,
-      },
-    ],
-    subject: { mediaType: subject.mediaType, digest: subject.digest, size: subject.size },
-    annotations: { 'org.example.kind': artifactType },
-  });
+): Promise<Referrer> {
+  const referrer = await pushArtifact(url, repository, subject, artifactType);
   const tag = subject.digest.replace(':', '-');
-  const index = await fetch(`${url}/v2/${repository}/manifests/${tag}`, {
-    headers: { accept: 'application/vnd.oci.image.index.v1+json' },
+  const mediaType = 'application/vnd.oci.image.index.v1+json';
+  const index = await ask(url, `/v2/${repository}/manifests/${tag}`, [200, 404], {
+    headers: { accept: mediaType },
   });
-  const before: { manifests: unknown[] } = index.ok ? JSON.parse(await index.text()) : { manifests: [] };
-  await pushManifest(url, repository, tag, {
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.index.v1+json',
-    manifests: [
-      ...before.manifests,
-      {
-        mediaType: 'application/vnd.oci.image.manifest.v1+json',
-        digest: manifest.digest,
-        size: manifest.size,
-        artifactType,
-        annotations: { 'org.example.kind': artifactType },
-      },
-    ],
-  });
-  return manifest.digest;
+  const before: { manifests?: readonly unknown[] } = JSON.parse(await index.text());
+  const manifests = [...(before.manifests ?? []), referrer];
+  await pushManifest(url, repository, tag, { schemaVersion: 2, mediaType, manifests });
+  return referrer;
 }

@@ -4,15 +4,7 @@ import { join, relative } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
-import {
-  ask,
-  digestBy,
-  OCI_MANIFEST,
-  pushBlob,
-  pushImage,
-  type PushedImage,
-  UNKNOWN_DIGEST,
-} from './images.ts';
+import { ask, digestBy, OCI_MANIFEST, pushImage, type PushedImage } from './images.ts';
 import { rawStatus } from './raw-http.ts';
 
 let workspace: Workspace;

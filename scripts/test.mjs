@@ -1,0 +1,128 @@
+/**
+ * Runs the tests, by `npm test`. Its last line is `N passed, N failed`.
+ *
+ *   node scripts/test.mjs              everything: first by Bun from the sources, then the black-box folders again
+ *                                      with the executable and with the bundle on Node 24 and 20
+ *   node scripts/test.mjs PATH...      only the test files whose path begins with one of these, once, in the form
+ *                                      that ENTREPOT_TEST_RUNTIME names (default: the sources)
+ *   node scripts/test.mjs --check      everything, and before it `npm run check` as one more test
+ *
+ * A test that is skipped counts as failed: what is not run proves nothing.
+ */
+import { spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const PROJECT = fileURLToPath(new URL('..', import.meta.url));
+const BUN = join(PROJECT, 'node_modules/.bin/bun');
+const RESULTS = join(PROJECT, 'test-results');
+
+/** Milliseconds that one run of the test runner may take; what hangs longer is killed and counted as failed. */
+const RUN_LIMIT = 10 * 60_000;
+
+/** Milliseconds that one test may take unless it says otherwise. */
+const TEST_LIMIT = 60_000;
+
+/** Folders whose tests talk to a started server only, and so hold for every form of it. */
+const BLACK_BOX = ['conformance', 'security', 'dropin', 'clients', 'faults'];
+
+/** Which of them are run again in which form. Real clients and faults exercise what all forms share. */
+const FORMS = {
+  executable: ['conformance', 'security', 'dropin'],
+  node24: ['conformance', 'security'],
+  node20: ['conformance', 'security'],
+};
+
+const totals = { passed: 0, failed: 0 };
+
+/** Runs a command with its output shown. @returns its exit code; -1 when it was killed for taking too long */
+function run(command, args, env = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd: PROJECT,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, ...env },
+    });
+    const timer = setTimeout(() => {
+      process.stdout.write(`killed after ${RUN_LIMIT / 60_000} minutes: ${args.join(' ')}\n`);
+      child.kill('SIGKILL');
+    }, RUN_LIMIT);
+    child.once('error', () => resolve(-1));
+    child.once('exit', (code) => {
+      clearTimeout(timer);
+      resolve(code ?? -1);
+    });
+  });
+}
+
+function testFiles() {
+  return readdirSync(join(PROJECT, 'test'), { recursive: true })
+    .filter((path) => path.endsWith('.test.ts'))
+    .map((path) => `test/${path}`)
+    .sort();
+}
+
+/** Adds what the report says. The exit code decides where the report is missing, or silent about a failure. */
+function count(report, exitCode) {
+  let text = '';
+  try {
+    text = readFileSync(report, 'utf8');
+  } catch {
+    // The runner ended before it wrote it.
+  }
+  const head = /<testsuites\b[^>]*>/.exec(text)?.[0] ?? '';
+  const attribute = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
+  const failed = attribute('failures') + attribute('errors') + attribute('skipped');
+  totals.passed += attribute('tests') - failed;
+  totals.failed += failed === 0 && exitCode !== 0 ? 1 : failed;
+}
+
+async function runTests(title, files, runtime) {
+  if (files.length === 0) return;
+  process.stdout.write(`\n=== ${title}: ${files.length} files\n`);
+  const report = join(RESULTS, `${title.replaceAll(' ', '-')}.xml`);
+  const output = ['--reporter=junit', `--reporter-outfile=${report}`];
+  const env = runtime === undefined ? {} : { ENTREPOT_TEST_RUNTIME: runtime };
+  const paths = files.map((file) => `./${file}`);
+  const exitCode = await run(BUN, ['test', '--timeout', String(TEST_LIMIT), ...output, ...paths], env);
+  count(report, exitCode);
+}
+
+async function runStep(title, command, args) {
+  process.stdout.write(`\n=== ${title}\n`);
+  const passed = (await run(command, args)) === 0;
+  totals[passed ? 'passed' : 'failed'] += 1;
+  return passed;
+}
+
+async function runEverything() {
+  const files = testFiles();
+  const within = (folders) =>
+    files.filter((file) => folders.some((name) => file.startsWith(`test/${name}/`)));
+  const blackBox = within(BLACK_BOX);
+  await runTests(
+    'unit',
+    files.filter((file) => !blackBox.includes(file)),
+  );
+  await runTests('black box source', blackBox, 'source');
+  if (!(await runStep('build', BUN, ['scripts/build.ts']))) return;
+  for (const [form, folders] of Object.entries(FORMS))
+    await runTests(`black box ${form}`, within(folders), form);
+}
+
+const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+rmSync(RESULTS, { recursive: true, force: true });
+mkdirSync(RESULTS, { recursive: true });
+if (process.argv.includes('--check')) await runStep('check', 'npm', ['run', '--silent', 'check']);
+if (wanted.length === 0) await runEverything();
+else {
+  const prefixes = wanted.map((path) => path.replace(/^\.\//, ''));
+  const chosen = testFiles().filter((file) => prefixes.some((prefix) => file.startsWith(prefix)));
+  await runTests('chosen', chosen);
+  if (chosen.length === 0) process.stdout.write(`no test file begins with ${prefixes.join(' or ')}\n`);
+}
+// Nothing run is no success.
+const good = totals.failed === 0 && totals.passed > 0;
+if (!good) process.exitCode = 1;
+process.stdout.write(`${totals.passed} passed, ${totals.failed} failed\n`);
