@@ -106,6 +106,17 @@ export interface ReadsSmall {
   statSmall(key: string): number | undefined;
 }
 
+/** Optional: one level of keys as a whole, without asking for what the entries are. */
+export interface ListsNames {
+  /**
+   * The names of the next components of the keys below `prefix` (`''` or ending with `/`), in byte order. A name
+   * may stand for an object, for keys below it, or for what is left of keys that are deleted or not there
+   * yet. The array is the very same one for as long as the level is known not to have changed, so that what
+   * was learnt about its entries can be kept with it.
+   */
+  names(prefix: string): readonly string[] | Promise<readonly string[]>;
+}
+
 /** Optional: an object is a file of this machine, that another thread can open. */
 export interface LocalFiles {
   localPath(key: string): string;
@@ -166,6 +177,10 @@ export function canMove<D extends StorageDriver>(driver: D): driver is D & Moves
 
 export function canReadSmall<D extends StorageDriver>(driver: D): driver is D & ReadsSmall {
   return 'readSmall' in driver;
+}
+
+export function canListNames<D extends StorageDriver>(driver: D): driver is D & ListsNames {
+  return 'names' in driver;
 }
 
 export function hasLocalFiles<D extends StorageDriver>(driver: D): driver is D & LocalFiles {

@@ -97,8 +97,8 @@ function answering(
 ): (request: Request, server: Bun.Server<undefined>) => Promise<Response> | Response {
   return (request, server) => {
     let given = request;
-    // An unusable Host header leaves a URL without its scheme.
-    if (!request.url.startsWith('http')) {
+    // An unusable Host header leaves a URL without its scheme; of two headers the URL has the first.
+    if (!request.url.startsWith('http') || request.headers.get('host')?.includes(',') === true) {
       const repaired = repairRequest(request, encrypted);
       if (repaired instanceof Response) return repaired;
       given = repaired;

@@ -1,60 +1,71 @@
-import type { RepositoryName } from '../oci/name.ts';
-import { isRepositoryName } from '../oci/name.ts';
+import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest } from '../oci/registry.ts';
 import { REPOSITORIES, repositoryPrefix } from './layout.ts';
-import type { Objects } from './objects.ts';
+import { firstAfter, type Objects } from './objects.ts';
 
 /** What a repository's folder holds when there is content in it; an upload alone does not make a repository. */
-const CONTENT = new Set(['_layers/', '_manifests/']);
+const CONTENT = new Set(['_layers', '_manifests']);
 
-/** A page of the names of repositories, found by an ordered walk that begins at `last`. */
+/**
+ * A page of the names of repositories, found by an ordered walk that begins at `last`. It costs one look at each
+ * folder that the page passes, and reads those that have changed since they were last read.
+ */
 export async function listRepositories(
   objects: Objects,
   { last, limit, signal }: PageRequest,
 ): Promise<Page<RepositoryName>> {
-  const items: RepositoryName[] = [];
-  for await (const name of walk(objects, '', last === undefined ? [] : last.split('/'), signal)) {
-    if (items.length === limit) return { items, more: true };
-    items.push(name);
-  }
-  return { items, more: false };
+  const walk = new Walk(objects, limit, signal);
+  const more = await walk.below(
+    '',
+    await objects.names(REPOSITORIES),
+    last === undefined ? [] : last.split('/'),
+  );
+  return { items: walk.found, more };
 }
 
-/**
- * Repositories below `parent` (`''` or ending with `/`) that come after `last`, given as its components below
- * `parent`; none for all of them. A repository comes before those that its name is a prefix of.
- */
-async function* walk(
-  objects: Objects,
-  parent: string,
-  last: readonly string[],
-  signal: AbortSignal | undefined,
-): AsyncIterable<RepositoryName> {
-  const [component, ...deeper] = last;
-  if (component !== undefined && isRepositoryName(component)) {
-    yield* walk(objects, `${parent}${component}/`, deeper, signal);
+class Walk {
+  readonly found: RepositoryName[] = [];
+  readonly #objects: Objects;
+  readonly #limit: number;
+  readonly #signal: AbortSignal | undefined;
+
+  constructor(objects: Objects, limit: number, signal: AbortSignal | undefined) {
+    this.#objects = objects;
+    this.#limit = limit;
+    this.#signal = signal;
   }
-  const prefix = REPOSITORIES + parent;
-  const options = {
-    after: component === undefined ? '' : prefix + component,
-    ...(signal === undefined ? {} : { signal }),
-  };
-  for await (const { key } of objects.level(prefix, options)) {
-    if (!key.endsWith('/')) continue;
-    const name = key.slice(REPOSITORIES.length, -1);
-    if (!isRepositoryName(name)) continue;
-    if (await holdsAnything(objects, name)) yield name;
-    yield* walk(objects, `${name}/`, [], signal);
+
+  /**
+   * Takes the repositories below `parent` (`''` or ending with `/`), whose folder has `names`, that come after
+   * `last`: its components below `parent`, none for all. A repository comes before those below it.
+   * @returns whether there are more than the page holds
+   */
+  async below(parent: string, names: readonly string[], last: readonly string[]): Promise<boolean> {
+    const [component, ...deeper] = last;
+    if (component !== undefined && isRepositoryName(component)) {
+      const inside = `${parent}${component}/`;
+      if (await this.below(inside, await this.#objects.names(REPOSITORIES + inside), deeper)) return true;
+    }
+    const start = component === undefined ? 0 : firstAfter(names, component);
+    for (let index = start; index < names.length; index += 1) {
+      const name = parent + (names[index] ?? '');
+      if (!isRepositoryName(name)) continue;
+      this.#signal?.throwIfAborted();
+      const listed = this.#objects.names(`${REPOSITORIES}${name}/`);
+      const entries = listed instanceof Promise ? await listed : listed;
+      if (entries.some((entry) => CONTENT.has(entry))) {
+        if (this.found.length === this.#limit) return true;
+        this.found.push(name);
+      }
+      if (entries.some((entry) => !entry.startsWith('_')) && (await this.below(`${name}/`, entries, [])))
+        return true;
+    }
+    return false;
   }
 }
 
 /** Whether there is content in the repository itself (not merely in those below it, nor an upload). */
 export async function holdsAnything(objects: Objects, name: RepositoryName): Promise<boolean> {
-  const prefix = repositoryPrefix(name);
-  for await (const { key } of objects.level(prefix, { after: `${prefix}_` })) {
-    const entry = key.slice(prefix.length);
-    if (CONTENT.has(entry)) return true;
-    if (!entry.startsWith('_')) return false;
-  }
-  return false;
+  const entries = await objects.names(repositoryPrefix(name));
+  return entries.some((entry) => CONTENT.has(entry));
 }

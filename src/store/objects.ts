@@ -5,6 +5,7 @@
 import {
   type AppendWriter,
   canAppend,
+  canListNames,
   canMove,
   canReadSmall,
   hasLocalFiles,
@@ -24,6 +25,7 @@ export class Objects {
   readonly #moves;
   readonly #appends;
   readonly #local;
+  readonly #names;
 
   constructor(driver: StorageDriver) {
     this.driver = driver;
@@ -31,6 +33,7 @@ export class Objects {
     this.#moves = canMove(driver) ? driver : undefined;
     this.#appends = canAppend(driver) ? driver : undefined;
     this.#local = hasLocalFiles(driver) ? driver : undefined;
+    this.#names = canListNames(driver) ? driver : undefined;
   }
 
   /** The bytes of a small object, or undefined when there is none. */
@@ -81,6 +84,19 @@ export class Objects {
     return this.driver.list(prefix, { ...options, delimiter: '/' });
   }
 
+  /** The names of one level below `prefix`; see `ListsNames`. Without the driver's help the level is listed whole. */
+  names(prefix: string): readonly string[] | Promise<readonly string[]> {
+    return this.#names === undefined ? this.#gatherNames(prefix) : this.#names.names(prefix);
+  }
+
+  async #gatherNames(prefix: string): Promise<readonly string[]> {
+    const names: string[] = [];
+    for await (const { key } of this.level(prefix)) {
+      names.push(key.endsWith('/') ? key.slice(prefix.length, -1) : key.slice(prefix.length));
+    }
+    return names;
+  }
+
   /** Where the object is as a file of this machine, if it is one. */
   localPath(key: string): string | undefined {
     return this.#local?.localPath(key);
@@ -109,6 +125,18 @@ export class Objects {
       close: () => Promise.resolve(),
     };
   }
+}
+
+/** Index of the first of the sorted names that is greater than `after`. */
+export function firstAfter(names: readonly string[], after: string): number {
+  let low = 0;
+  let high = names.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((names[middle] ?? '') > after) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** The body as a stream. */

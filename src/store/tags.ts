@@ -5,7 +5,7 @@ import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
 import type { Page, PageRequest, Tags } from '../oci/registry.ts';
 import { holdsAnything } from './catalog.ts';
 import { tagCurrentKey, tagIndexKey, tagLockKey, tagPrefix, tagsPrefix } from './layout.ts';
-import type { Objects } from './objects.ts';
+import { firstAfter, type Objects } from './objects.ts';
 import { unknownManifest } from './linked-manifests.ts';
 
 /** A conditional change waits this long for another one of the same tag, in milliseconds. */
@@ -28,9 +28,17 @@ export class StoredTags implements Tags {
     return digest;
   }
 
-  async list({ last, limit, signal }: PageRequest): Promise<Page<Tag>> {
+  async list({ last, limit }: PageRequest): Promise<Page<Tag>> {
+    const listed = new TagNames(this.#objects, this.#name, await this.#objects.names(tagsPrefix(this.#name)));
     const items: Tag[] = [];
-    for await (const tag of tagsOf(this.#objects, this.#name, last, signal)) {
+    for (
+      let index = last === undefined ? 0 : firstAfter(listed.names, last);
+      index < listed.names.length;
+      index += 1
+    ) {
+      const checked = listed.tagAt(index);
+      const tag = checked instanceof Promise ? await checked : checked;
+      if (tag === undefined) continue;
       if (items.length === limit) return { items, more: true };
       items.push(tag);
     }
@@ -53,22 +61,47 @@ export function resolveTag(objects: Objects, name: RepositoryName, tag: Tag): Pr
   return objects.link(tagCurrentKey(name, tag));
 }
 
-/** The repository's tags in byte order, from the first after `last`. */
-export async function* tagsOf(
-  objects: Objects,
-  name: RepositoryName,
-  last?: string,
-  signal?: AbortSignal,
-): AsyncIterable<Tag> {
-  const prefix = tagsPrefix(name);
-  const options = {
-    after: last === undefined ? '' : prefix + last,
-    ...(signal === undefined ? {} : { signal }),
-  };
-  for await (const { key } of objects.level(prefix, options)) {
-    const tag = key.slice(prefix.length, -1);
-    // A folder without a current link is what a crash between the two leaves.
-    if (key.endsWith('/') && isTag(tag) && (await objects.exists(tagCurrentKey(name, tag)))) yield tag;
+/** All of the repository's tags in byte order. */
+export async function* tagsOf(objects: Objects, name: RepositoryName): AsyncIterable<Tag> {
+  const listed = new TagNames(objects, name, await objects.names(tagsPrefix(name)));
+  for (let index = 0; index < listed.names.length; index += 1) {
+    const tag = await listed.tagAt(index);
+    if (tag !== undefined) yield tag;
+  }
+}
+
+/**
+ * Which names of a listing were seen to be tags. That stays so until the tag's folder goes, which makes another
+ * listing; so a page costs what is new on it.
+ */
+const seen = new WeakMap<readonly string[], Uint8Array>();
+
+/** The names in a repository's folder of tags. One without a current link is what a crash can leave. */
+class TagNames {
+  readonly names: readonly string[];
+  readonly #objects: Objects;
+  readonly #name: RepositoryName;
+  readonly #seen: Uint8Array;
+
+  constructor(objects: Objects, name: RepositoryName, names: readonly string[]) {
+    this.#objects = objects;
+    this.#name = name;
+    this.names = names;
+    this.#seen = seen.get(names) ?? new Uint8Array(names.length);
+    seen.set(names, this.#seen);
+  }
+
+  /** The name if it is a tag's. */
+  tagAt(index: number): Tag | undefined | Promise<Tag | undefined> {
+    const tag = this.names[index] ?? '';
+    if (this.#seen[index] === 1) return tag as Tag;
+    return isTag(tag) ? this.#check(index, tag) : undefined;
+  }
+
+  async #check(index: number, tag: Tag): Promise<Tag | undefined> {
+    if (!(await this.#objects.exists(tagCurrentKey(this.#name, tag)))) return undefined;
+    this.#seen[index] = 1;
+    return tag;
   }
 }
 

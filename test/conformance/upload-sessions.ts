@@ -1,5 +1,13 @@
 /** Upload sessions beyond what the specification's suites ask. */
-import { digestOf, expectError, expectHeaderIs, expectNoBody, expectStatus, expectThat } from './check.ts';
+import {
+  digestOf,
+  expectError,
+  expectHeader,
+  expectHeaderIs,
+  expectNoBody,
+  expectStatus,
+  expectThat,
+} from './check.ts';
 import { withQuery } from './client.ts';
 import { path } from './context.ts';
 import type { Context } from './context.ts';

@@ -32,8 +32,8 @@ const LINGER = 250;
 
 const PIECE = 64 * 1024;
 
-/** Bytes of a body after which the server is given a moment to refuse it. */
-const PACE = 1024 * 1024;
+/** Bytes of a body that are written without pausing for an early refusal. */
+const UNPACED = 1024 * 1024;
 
 /**
  * Performs one exchange. When the server resets the connection before the body was sent, its answer, if it gave
@@ -127,17 +127,16 @@ async function send(
   const head = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   await write(socket, Buffer.from(`${request.method} ${request.target} HTTP/1.1\r\n${head}\r\n`, 'latin1'));
   if (body === undefined) return true;
-  // A body large enough to be refused by its announced length alone waits for that refusal.
-  let unpaced = body instanceof Uint8Array && body.length > PACE ? PACE : 0;
+  // A server can refuse a large body by its announced length alone, and an endless one at any moment. Writing
+  // must pause for that: a reset that follows the refusal would overtake it.
+  if (body instanceof Uint8Array && body.length > UNPACED) await earlyAnswer(socket, reader, 50);
+  let written = 0;
   for await (const piece of typeof body === 'function' ? body() : pieces(body)) {
-    if (unpaced >= PACE) {
-      await earlyAnswer(socket, reader);
-      unpaced = 0;
-    }
+    if (typeof body === 'function' && written > UNPACED) await earlyAnswer(socket, reader, 5);
     // An answer that comes early (413, 414) is the answer; writing on would only risk a reset that loses it.
     if (reader.begun || socket.destroyed) return false;
     if (piece.length === 0) continue;
-    unpaced += piece.length;
+    written += piece.length;
     if (chunked) await write(socket, Buffer.from(`${piece.length.toString(16)}\r\n`, 'latin1'));
     await write(socket, piece);
     if (chunked) await write(socket, Buffer.from('\r\n', 'latin1'));
@@ -150,9 +149,9 @@ function* pieces(body: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < body.length; at += PIECE) yield body.subarray(at, at + PIECE);
 }
 
-/** Gives a server 50 ms to refuse a body while nothing is being written, so that the refusal is not lost. */
-async function earlyAnswer(socket: Socket, reader: AnswerReader): Promise<void> {
-  for (let waited = 0; waited < 50 && !reader.begun && !socket.destroyed; waited += 5)
+/** Gives a server some milliseconds to refuse a body while nothing is being written. */
+async function earlyAnswer(socket: Socket, reader: AnswerReader, milliseconds: number): Promise<void> {
+  for (let waited = 0; waited < milliseconds && !reader.begun && !socket.destroyed; waited += 5)
     await new Promise((resolve) => setTimeout(resolve, 5));
 }
 

@@ -4,6 +4,7 @@ import { busyboxImage, layeredImage, multiArchImage } from '../harness/images.ts
 import { randomBytes } from '../harness/random-bytes.ts';
 import {
   ask,
+  digestBy,
   pullManifest,
   pushBlob,
   pushManifest,
@@ -127,4 +128,27 @@ test('artifacts, indexes and sha512 content that Entrepot took are no stumbling 
   await folder.openWithDockerRegistry();
   expect(await takeSnapshot(folder.url)).toEqual(before);
   expect((await pullManifest(folder.url, 'art/multi', artifact.digest)).digest).toBe(artifact.digest);
+}, 60_000);
+
+test('a manifest that is known by its sha512 does not stop the collector', async () => {
+  await folder.openWithEntrepot();
+  const image = await layeredImage(folder.workspace.join('image'), { seed: 'sha512' });
+  await push(folder.workspace, image, folder, 'sha512/image:1');
+  const sha512 = digestBy('sha512', image.bytes);
+  await ask(folder.url, `/v2/sha512/image/manifests/${sha512}?tag=long`, 201, {
+    method: 'PUT',
+    headers: { 'content-type': image.mediaType },
+    body: Buffer.from(image.bytes),
+  });
+  await push(folder.workspace, image, folder, 'sha512/other:1');
+  await folder.collectGarbage();
+  await folder.collectGarbage({ deleteUntagged: true });
+  await folder.openWithDockerRegistry();
+  for (const name of ['sha512/image', 'sha512/other']) {
+    expect(await verifyImage(folder.url, name, '1')).toContain(image.digest);
+  }
+  await folder.openWithEntrepot();
+  const path = `/v2/sha512/image/manifests/long`;
+  const answer = await ask(folder.url, path, 200, { method: 'HEAD' });
+  expect(answer.headers.get('docker-content-digest')).toBe(sha512);
 }, 60_000);

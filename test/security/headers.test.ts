@@ -1,9 +1,12 @@
 /** What of a request may appear in an answer, in the log, or in a browser. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { ask, beginUpload, digestBy, errorCode, OCI_INDEX, OCI_MANIFEST } from './images.ts';
 import { pushBlob, pushImage, type PushedImage } from './images.ts';
 import { type RawAnswer, rawRequest } from './raw-http.ts';
+
+// Only a server that hangs ever meets this limit (milliseconds); a busy machine must not.
+setDefaultTimeout(120_000);
 
 let registry: RunningRegistry;
 let image: PushedImage;

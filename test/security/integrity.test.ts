@@ -1,9 +1,12 @@
 /** What a digest names never changes: not its bytes, and not its type. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import { ask, beginUpload, closing, CONFIG_BYTES, digestBy, errorCode, imageOf } from './images.ts';
 import { OCI_INDEX, OCI_MANIFEST, pushBlob, pushImage } from './images.ts';
+
+// Only a server that hangs ever meets this limit (milliseconds); a busy machine must not.
+setDefaultTimeout(120_000);
 
 let registry: RunningRegistry;
 beforeAll(async () => {

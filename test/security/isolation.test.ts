@@ -2,7 +2,7 @@
  * Repositories are closed against each other. While access is anonymous and open everybody may pull
  * everywhere, so what is tested is that the repository in the URL is the only place where content is found.
  */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import {
@@ -16,6 +16,9 @@ import {
   OCI_MANIFEST,
 } from './images.ts';
 import { pushBlob, pushImage, pushManifest, type PushedImage, UNKNOWN_DIGEST } from './images.ts';
+
+// Only a server that hangs ever meets this limit (milliseconds); a busy machine must not.
+setDefaultTimeout(120_000);
 
 let registry: RunningRegistry;
 let image: PushedImage;

@@ -1,10 +1,13 @@
 /** One parsed path decides everything; what is no route of ours is answered by nobody. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { ask, beginUpload, closing, digestBy, errorCode, locationOf, OCI_MANIFEST } from './images.ts';
 import { pushBlob, pushImage, type PushedImage } from './images.ts';
 import { jsonOf } from '../harness/registry-client.ts';
 import { rawRequest, rawStatus } from './raw-http.ts';
+
+// Only a server that hangs ever meets this limit (milliseconds); a busy machine must not.
+setDefaultTimeout(120_000);
 
 let registry: RunningRegistry;
 let image: PushedImage;

@@ -1,5 +1,5 @@
 /** Where one request ends and the next begins must never be a matter of opinion. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import {
   ask,
@@ -12,6 +12,9 @@ import {
   type PushedImage,
 } from './images.ts';
 import { RawConnection } from './raw-http.ts';
+
+// Only a server that hangs ever meets this limit (milliseconds); a busy machine must not.
+setDefaultTimeout(120_000);
 
 let registry: RunningRegistry;
 let image: PushedImage;

@@ -1,11 +1,14 @@
 /** Only names, tags and digests that match their grammars ever become a path in storage. */
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 import { ask, digestBy, OCI_MANIFEST, pushImage, type PushedImage } from './images.ts';
 import { rawStatus } from './raw-http.ts';
+
+// Only a server that hangs ever meets this limit (milliseconds); a busy machine must not.
+setDefaultTimeout(120_000);
 
 let workspace: Workspace;
 let registry: RunningRegistry;

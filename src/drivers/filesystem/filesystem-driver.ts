@@ -20,6 +20,7 @@ import {
   type Appends,
   type AppendWriter,
   type ListOptions,
+  type ListsNames,
   type LocalFiles,
   type Moves,
   type ObjectBody,
@@ -48,7 +49,7 @@ const writeFile = promisify(write);
 
 const SAFE_KEY = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\0]+$/;
 
-export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSmall, LocalFiles {
+export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSmall, ListsNames, LocalFiles {
   readonly #root: string;
   readonly #temporary: string;
   readonly #directories = new SortedDirectories();
@@ -221,6 +222,10 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
 
   async openAppend(key: string, offset: number): Promise<AppendWriter> {
     return openAppend(key, this.#path(key), offset);
+  }
+
+  names(prefix: string): readonly string[] | Promise<readonly string[]> {
+    return this.#directories.names(`${this.#root}/${prefix}`);
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncIterable<ObjectInfo> {

@@ -6,8 +6,12 @@ import { readdirSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { isAbsent } from './failures.ts';
 
-/** Names kept over all directories; about 64 bytes each. */
-const MAX_NAMES = 250_000;
+/** Names kept over all directories, each directory counted as a few more; some 100 bytes each. */
+const MAX_NAMES = 200_000;
+const DIRECTORY_COST = 4;
+
+/** A directory whose own size in bytes is no more than this is read without a trip through the thread pool. */
+const SMALL = 16 * 1024;
 
 /**
  * A directory changed this recently (milliseconds) is not kept: a further change within the same tick of the
@@ -23,46 +27,66 @@ interface Kept {
 
 export class SortedDirectories {
   readonly #kept = new Map<string, Kept>();
-  #names = 0;
+  #cost = 0;
 
-  /** The names in a directory in byte order; empty when there is no such directory. */
-  async names(path: string): Promise<readonly string[]> {
+  /**
+   * The names in a directory in byte order; empty when there is no such directory. The same array is given
+   * for as long as the directory has not changed.
+   */
+  names(path: string): readonly string[] | Promise<readonly string[]> {
     const stats = statSync(path, { throwIfNoEntry: false });
-    if (stats === undefined) {
-      this.#forget(path);
-      return [];
-    }
     const kept = this.#kept.get(path);
-    if (kept !== undefined && kept.modified === stats.mtimeMs && kept.inode === stats.ino) return kept.names;
-    this.#forget(path);
-    const readAt = Date.now();
-    const names = await sortedNames(path);
-    if (readAt - stats.mtimeMs > SETTLED_AFTER)
-      this.#keep(path, { modified: stats.mtimeMs, inode: stats.ino, names });
-    return names;
+    if (stats === undefined) {
+      if (kept !== undefined) this.#forget(path, kept);
+      return NONE;
+    }
+    const { mtimeMs, ino } = stats;
+    if (kept !== undefined) {
+      if (kept.modified === mtimeMs && kept.inode === ino) return kept.names;
+      this.#forget(path, kept);
+    }
+    const settled = Date.now() - mtimeMs > SETTLED_AFTER;
+    const keep = (names: string[]) => {
+      names.sort();
+      if (settled) this.#keep(path, { modified: mtimeMs, inode: ino, names });
+      return names;
+    };
+    if (stats.size <= SMALL) return keep(readNow(path));
+    return readLarge(path).then(keep);
   }
 
   #keep(path: string, kept: Kept): void {
-    if (kept.names.length > MAX_NAMES || kept.names.length < 64) return;
-    for (const oldest of this.#kept.keys()) {
-      if (this.#names + kept.names.length <= MAX_NAMES) break;
-      this.#forget(oldest);
+    const cost = kept.names.length + DIRECTORY_COST;
+    if (cost > MAX_NAMES) return;
+    for (const [oldest, { names }] of this.#kept) {
+      if (this.#cost + cost <= MAX_NAMES) break;
+      this.#kept.delete(oldest);
+      this.#cost -= names.length + DIRECTORY_COST;
     }
     this.#kept.set(path, kept);
-    this.#names += kept.names.length;
+    this.#cost += cost;
   }
 
-  #forget(path: string): void {
-    const kept = this.#kept.get(path);
-    if (kept === undefined) return;
+  #forget(path: string, { names }: Kept): void {
     this.#kept.delete(path);
-    this.#names -= kept.names.length;
+    this.#cost -= names.length + DIRECTORY_COST;
   }
 }
 
-async function sortedNames(path: string): Promise<string[]> {
+const NONE: readonly string[] = [];
+
+function readNow(path: string): string[] {
   try {
-    return (await readdir(path)).sort();
+    return readdirSync(path);
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw error;
+  }
+}
+
+async function readLarge(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
   } catch (error) {
     if (isAbsent(error)) return [];
     throw error;
