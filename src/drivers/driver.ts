@@ -98,6 +98,21 @@ export interface Moves {
   move(from: string, to: string, options?: { readonly volatile?: boolean }): Promise<void>;
 }
 
+/** One step of a `commit`. A moved object's bytes are made durable too. */
+export type Change =
+  | { readonly write: string; readonly bytes: Uint8Array }
+  | { readonly move: string; readonly to: string };
+
+/** Optional: several changes are made durable together, which costs little more than one. */
+export interface Commits {
+  /**
+   * Makes the changes visible in their order, each of them atomically, and all of them durable on return.
+   * A crash in between can leave any of the later ones undone.
+   * @throws ObjectNotFound when there is nothing at the source of a move
+   */
+  commit(changes: readonly Change[]): Promise<void>;
+}
+
 /** Optional: objects of a few kilobytes are read with less ceremony than by `read`. */
 export interface ReadsSmall {
   /** The object's bytes, or undefined when there is none. Meant for objects of up to 4 MiB. */
@@ -175,6 +190,10 @@ export function canMove<D extends StorageDriver>(driver: D): driver is D & Moves
   return 'move' in driver;
 }
 
+export function canCommit<D extends StorageDriver>(driver: D): driver is D & Commits {
+  return 'commit' in driver;
+}
+
 export function canReadSmall<D extends StorageDriver>(driver: D): driver is D & ReadsSmall {
   return 'readSmall' in driver;
 }
@@ -185,4 +204,28 @@ export function canListNames<D extends StorageDriver>(driver: D): driver is D & 
 
 export function hasLocalFiles<D extends StorageDriver>(driver: D): driver is D & LocalFiles {
   return 'localPath' in driver;
+}
+
+/**
+ * The chunks of a body that is stored. An abort ends also a body that has stalled, and is thrown as the signal's
+ * reason; a body that is not read to its end is cancelled.
+ */
+export async function* bodyChunks(
+  body: ReadableStream<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Uint8Array> {
+  const reader = body.getReader();
+  const cancel = () => void reader.cancel(signal?.reason).catch(() => undefined);
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    signal?.throwIfAborted();
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      signal?.throwIfAborted();
+      yield next.value;
+    }
+    signal?.throwIfAborted();
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+    cancel();
+  }
 }

@@ -2,6 +2,7 @@
 import {
   type Appends,
   type AppendWriter,
+  bodyChunks,
   type ListOptions,
   type Moves,
   type ObjectBody,
@@ -54,8 +55,8 @@ export class MemoryDriver implements StorageDriver, Appends, Moves, ReadsSmall {
   async write(key: string, body: ObjectBody, options: WriteOptions = {}): Promise<ObjectInfo> {
     const chunks: Uint8Array[] = [];
     let size = 0;
-    for await (const chunk of body instanceof Uint8Array ? [body] : body) {
-      options.signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
+    for await (const chunk of body instanceof Uint8Array ? [body] : bodyChunks(body, options.signal)) {
       chunks.push(chunk.slice());
       size += chunk.byteLength;
     }

@@ -10,7 +10,7 @@ export function logLine(format: LogFormat, level: LogLevel, message: string, fie
   if (format === 'text') {
     const name = level === 'warn' ? 'warning' : level;
     const pairs = Object.entries({ time, level: name, msg: message, ...fields });
-    return `${pairs.flatMap(([key, value]) => (value === undefined ? [] : `${key}=${quoted(String(value))}`)).join(' ')}\n`;
+    return `${pairs.flatMap(([key, value]) => (value === undefined ? [] : `${key}=${quoted(`${value}`)}`)).join(' ')}\n`;
   }
   const head =
     format === 'json'

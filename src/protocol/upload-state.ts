@@ -24,7 +24,8 @@ export class UploadState {
     const payload = Buffer.from(
       JSON.stringify({ Name: name, UUID: id, Offset: offset, StartedAt: new Date(startedAt).toISOString() }),
     );
-    return Buffer.concat([this.#signature(payload), payload]).toString('base64url');
+    const state = Buffer.concat([this.#signature(payload), payload]).toString('base64url');
+    return state.padEnd(Math.ceil(state.length / 4) * 4, '='); // Go's decoder asks for the padding
   }
 
   /** @throws RegistryError `BLOB_UPLOAD_INVALID` unless the state was signed for this very upload */

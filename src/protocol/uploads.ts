@@ -8,6 +8,7 @@ import { StallWatch } from './stall-watch.ts';
 /** POST `/v2/<name>/blobs/uploads/`: begins an upload, or mounts, or takes the whole blob (end-4a, 4b, 4c, 11). */
 export async function startUpload(exchange: Exchange, name: RepositoryName): Promise<Response> {
   checkWritable(exchange);
+  checkContentEncoding(exchange);
   const { query, registry } = exchange;
   const mount = query.one('mount');
   const digest = query.one('digest');

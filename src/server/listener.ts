@@ -19,7 +19,8 @@ export interface Connection {
 /**
  * Answers a request. `request.url` is always absolute and has the path as the WHATWG URL parser leaves it:
  * `.` and `..` segments (also as `%2e`) and `\` are resolved, everything else (`//`, `%2f`, `%00`) is as sent.
- * `request.signal` aborts when the client leaves before the answer is sent. A handler that throws is answered
+ * `request.signal` aborts when the client leaves before the answer is sent; for the body of a file Bun 1.4.4 tells
+ * it only to a handler that awaited I/O before its answer, and not each time, so nothing may depend on it. A handler that throws is answered
  * with a bare 500, so it had better not.
  */
 export type Handler = (request: Request, connection: Connection) => Promise<Response>;

@@ -2,6 +2,9 @@ import type { ChildProcess } from 'node:child_process';
 import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts';
 import { WORKER_VARIABLE } from './worker-messages.ts';
 
+/** Threads for file work: most of them wait for the disk, and syncs that wait together share a journal commit. */
+const THREADS = '16';
+
 /** How a worker ended. */
 export interface WorkerExit {
   readonly code: number | null;
@@ -39,7 +42,7 @@ async function spawn(number: number): Promise<ChildProcess> {
   const inside = process.argv[1]?.startsWith('/$bunfs/') === true;
   const args = inside ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)];
   return spawn(process.execPath, args, {
-    env: { ...process.env, [WORKER_VARIABLE]: String(number) },
+    env: { UV_THREADPOOL_SIZE: THREADS, ...process.env, [WORKER_VARIABLE]: String(number) },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
 }

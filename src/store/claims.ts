@@ -118,10 +118,13 @@ export class Claim {
     }
   }
 
-  /** Ends the claim with its bytes at `key`, durably. @throws RegistryError when it was cancelled meanwhile */
-  async moveTo(key: string): Promise<void> {
+  /**
+   * Ends the claim with its bytes at `key`, and writes a link to them, both durably.
+   * @throws RegistryError when the upload was cancelled meanwhile
+   */
+  async commit(key: string, link: { readonly write: string; readonly bytes: Uint8Array }): Promise<void> {
     try {
-      await this.#objects.move(this.key, key);
+      await this.#objects.commit([{ move: this.key, to: key }, link]);
     } catch (error) {
       if (error instanceof ObjectNotFound) throw unknownUpload();
       throw error;

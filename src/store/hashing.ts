@@ -33,6 +33,8 @@ export interface RunningDigest {
   readonly algorithm: Algorithm;
   /** Bytes added so far. */
   readonly offset: number;
+  /** Says where the content's file is now: its name changes with its writer. */
+  moved(path: string | undefined): void;
   /**
    * Adds what was just written to the storage. A promise, where given, must be awaited before more is added:
    * the hash is far behind.
@@ -74,7 +76,7 @@ export class Hashing {
 class Handover implements RunningDigest {
   readonly algorithm: Algorithm;
   offset = 0;
-  readonly #path: string | undefined;
+  #path: string | undefined;
   readonly #thread: () => HashThread;
   #hash: Hash | undefined;
   #chase: Chase | undefined;
@@ -84,6 +86,10 @@ class Handover implements RunningDigest {
     this.#path = path;
     this.#thread = thread;
     this.#hash = createHash(algorithm);
+  }
+
+  moved(path: string | undefined): void {
+    this.#path = path;
   }
 
   add(chunks: readonly Uint8Array[]): Promise<void> | undefined {
@@ -193,7 +199,9 @@ class HashThread {
   #number = 0;
 
   constructor() {
-    this.#worker = new Worker(new URL('./hash-worker.ts', import.meta.url));
+    // Beside this file, as .ts in the sources and as .js in what is built (scripts/build.ts).
+    const script = `./hash-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`;
+    this.#worker = new Worker(new URL(script, import.meta.url));
     this.#worker.on('message', (message: FromHasher) => this.#chases.get(message.id)?.receive(message));
     this.#worker.on('error', (error) => this.#end(error instanceof Error ? error : new Error(String(error))));
     this.#worker.on('exit', (code) => this.#end(new Error(`the hashing thread ended with code ${code}`)));

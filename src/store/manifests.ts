@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Change } from '../drivers/driver.ts';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { type Manifest, parseManifest, readStoredManifest } from '../oci/manifest.ts';
@@ -7,7 +8,8 @@ import type { Content, Manifests, StoredManifest } from '../oci/registry.ts';
 import { layersPrefix, blobKey, repositoryMarkKey, revisionLinkKey } from './layout.ts';
 import { type ManifestTools, readLinkedManifest, subjectOf, unknownManifest } from './linked-manifests.ts';
 import { checkReferences } from './manifest-rules.ts';
-import { deleteReferrer, writeReferrer } from './referrers.ts';
+import { linkBytes } from './objects.ts';
+import { deleteReferrer, referrerChange } from './referrers.ts';
 import { deleteTag, resolveTag, tagsOf, writeTags } from './tags.ts';
 
 export class StoredManifests implements Manifests {
@@ -47,41 +49,42 @@ export class StoredManifests implements Manifests {
     await checkReferences(objects, this.#name, manifest, rules);
     const content = { digest, size: bytes.byteLength, mediaType: manifest.mediaType };
     const subject = subjectOf(manifest);
-    const store = async () => {
-      await Promise.all([
-        this.#writeBytes(digest, bytes),
-        this.#writeRevision(digest),
-        this.#markRepository(manifest),
-        subject === undefined
-          ? undefined
-          : writeReferrer(objects, this.#name, subject, { digest, manifest, size: bytes.byteLength }),
-      ]);
-    };
-    await writeTags(objects, this.#name, { tags, digest, store, precondition });
+    const changes = await Promise.all([
+      this.#bytesChange(digest, bytes),
+      this.#revisionChange(digest),
+      this.#markChange(manifest),
+      subject === undefined
+        ? undefined
+        : referrerChange(objects, this.#name, subject, { digest, manifest, size: bytes.byteLength }),
+    ]);
+    await writeTags(objects, this.#name, {
+      tags,
+      digest,
+      before: changes.filter((change) => change !== undefined),
+      precondition,
+    });
     cache.set({ ...content, bytes });
     return { content, subject };
   }
 
   /** The bytes are verified: writing them again heals a copy that a crash cut short, so only a whole one is kept. */
-  async #writeBytes(digest: Digest, bytes: Uint8Array): Promise<void> {
-    const { objects } = this.#tools;
+  async #bytesChange(digest: Digest, bytes: Uint8Array): Promise<Change | undefined> {
     const key = blobKey(digest);
-    if ((await objects.size(key)) === bytes.byteLength) return;
-    await objects.driver.write(key, bytes, { size: bytes.byteLength });
+    return (await this.#tools.objects.size(key)) === bytes.byteLength ? undefined : { write: key, bytes };
   }
 
-  async #writeRevision(digest: Digest): Promise<void> {
-    const { objects } = this.#tools;
+  async #revisionChange(digest: Digest): Promise<Change | undefined> {
     const key = revisionLinkKey(this.#name, digest);
-    if ((await objects.link(key)) !== digest) await objects.writeLink(key, digest);
+    const link = await this.#tools.objects.link(key);
+    return link === digest ? undefined : { write: key, bytes: linkBytes(digest) };
   }
 
   /** `registry:2` lists, and its collector spares, only repositories that have a `_layers` folder. */
-  async #markRepository({ config, layers }: Manifest): Promise<void> {
-    if (config !== undefined || layers.length > 0) return;
+  async #markChange({ config, layers }: Manifest): Promise<Change | undefined> {
+    if (config !== undefined || layers.length > 0) return undefined;
     const { objects } = this.#tools;
-    for await (const _ of objects.level(layersPrefix(this.#name), { limit: 1 })) return;
-    await objects.driver.write(repositoryMarkKey(this.#name), new Uint8Array());
+    if ((await objects.names(layersPrefix(this.#name))).length > 0) return undefined;
+    return { write: repositoryMarkKey(this.#name), bytes: new Uint8Array() };
   }
 
   async delete(digest: Digest): Promise<void> {

@@ -4,7 +4,9 @@
  */
 import {
   type AppendWriter,
+  type Change,
   canAppend,
+  canCommit,
   canListNames,
   canMove,
   canReadSmall,
@@ -26,6 +28,7 @@ export class Objects {
   readonly #appends;
   readonly #local;
   readonly #names;
+  readonly #commits;
 
   constructor(driver: StorageDriver) {
     this.driver = driver;
@@ -33,6 +36,7 @@ export class Objects {
     this.#moves = canMove(driver) ? driver : undefined;
     this.#appends = canAppend(driver) ? driver : undefined;
     this.#local = hasLocalFiles(driver) ? driver : undefined;
+    this.#commits = canCommit(driver) ? driver : undefined;
     this.#names = canListNames(driver) ? driver : undefined;
   }
 
@@ -75,8 +79,30 @@ export class Objects {
   }
 
   async writeLink(key: string, digest: Digest): Promise<void> {
-    const bytes = Buffer.from(digest, 'latin1');
-    await this.driver.write(key, bytes, { size: bytes.byteLength });
+    await this.driver.write(key, linkBytes(digest));
+  }
+
+  /** Makes the changes in their order and all of them durable; see `Commits`. */
+  async commit(changes: readonly Change[]): Promise<void> {
+    if (this.#commits !== undefined) return this.#commits.commit(changes);
+    for (const change of changes) {
+      if ('write' in change) await this.driver.write(change.write, change.bytes);
+      else {
+        await this.#syncBytes(change.move);
+        await this.move(change.move, change.to);
+      }
+    }
+  }
+
+  /** A driver that cannot append has made durable what it wrote. */
+  async #syncBytes(key: string): Promise<void> {
+    if (this.#appends === undefined) return;
+    const writer = await this.#appends.openAppend(key, (await this.size(key)) ?? 0);
+    try {
+      await writer.sync();
+    } finally {
+      await writer.close();
+    }
   }
 
   /** Entries of one level below `prefix`, by name; see `StorageDriver.list`. */
@@ -125,6 +151,11 @@ export class Objects {
       close: () => Promise.resolve(),
     };
   }
+}
+
+/** What a link to a digest holds. */
+export function linkBytes(digest: Digest): Uint8Array {
+  return Buffer.from(digest, 'latin1');
 }
 
 /** Index of the first of the sorted names that is greater than `after`. */

@@ -13,6 +13,7 @@ const SYNC_EVERY = 64 * 1024 * 1024;
 /**
  * Writes a request's body to an upload and to its running digest. While one block is written the next is
  * gathered; memory is bounded by two blocks. On any failure what had arrived is written all the same.
+ * Nothing is synced on return but what was synced on the way; see `AppendWriter.sync`.
  * @returns the running digest if it still covers all that was written, else undefined
  * @throws RegistryError `SIZE_INVALID` when more or less arrives than `chunk.size`
  */
@@ -46,7 +47,7 @@ export async function receive(
     signal?.removeEventListener('abort', abort);
     await sink.flush();
   }
-  await sink.synced();
+  await sink.settled();
   return sink.running;
 }
 
@@ -123,9 +124,8 @@ class Sink {
     }
   }
 
-  /** Waits until all that was written is durable. */
-  async synced(): Promise<void> {
+  /** Waits for the sync that runs beside the writing, if one does: its failure is the upload's. */
+  async settled(): Promise<void> {
     await this.#syncing;
-    await this.#writer.sync();
   }
 }

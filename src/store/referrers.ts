@@ -1,3 +1,4 @@
+import type { Change } from '../drivers/driver.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import { type Manifest, readStoredManifest } from '../oci/manifest.ts';
@@ -104,18 +105,19 @@ function describe({ digest, manifest, size }: Referrer): Descriptor & { digest: 
   };
 }
 
-/** Enters a manifest into the index of its subject. */
-export async function writeReferrer(
+/** What enters a manifest into the index of its subject; undefined when it is there already. */
+export async function referrerChange(
   objects: Objects,
   name: RepositoryName,
   subject: Digest,
   referrer: Referrer,
-): Promise<void> {
+): Promise<Change | undefined> {
   const key = referrerKey(name, subject, referrer.digest);
-  if (await objects.exists(key)) return;
-  await objects.driver.write(key, Buffer.from(JSON.stringify(describe(referrer))));
+  if (await objects.exists(key)) return undefined;
+  return { write: key, bytes: Buffer.from(JSON.stringify(describe(referrer))) };
 }
 
+/** Takes a manifest out of the index of its subject. */
 export async function deleteReferrer(
   objects: Objects,
   name: RepositoryName,
@@ -125,7 +127,7 @@ export async function deleteReferrer(
   await objects.driver.delete([referrerKey(name, subject, referrer)]);
 }
 
-/** What `writeReferrer` wrote; undefined for anything else that lies there. */
+/** What `referrerChange` wrote; undefined for anything else that lies there. */
 function parseDescriptor(bytes: Uint8Array | undefined): (Descriptor & { digest: Digest }) | undefined {
   try {
     const value = JSON.parse(Buffer.from(bytes ?? []).toString()) as Descriptor | null;

@@ -1,11 +1,11 @@
-import { ObjectExists } from '../drivers/driver.ts';
+import { type Change, ObjectExists } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
 import type { Page, PageRequest, Tags } from '../oci/registry.ts';
 import { holdsAnything } from './catalog.ts';
 import { tagCurrentKey, tagIndexKey, tagLockKey, tagPrefix, tagsPrefix } from './layout.ts';
-import { firstAfter, type Objects } from './objects.ts';
+import { firstAfter, linkBytes, type Objects } from './objects.ts';
 import { unknownManifest } from './linked-manifests.ts';
 
 /** A conditional change waits this long for another one of the same tag, in milliseconds. */
@@ -112,8 +112,9 @@ export async function deleteTag(objects: Objects, name: RepositoryName, tag: Tag
 }
 
 /**
- * Runs `store`, which makes the manifest durable, then points all of the tags at it. When the storage fails
- * at one of them, those before it are put back.
+ * Makes the changes of `before`, which store the manifest, and then points all of the tags at it. The first are
+ * durable before any tag moves, so that no crash leaves a tag without its manifest. When the storage fails
+ * at one of the tags, those before it are put back.
  * @throws RegistryError what `precondition` throws for the first tag's present digest, before anything is stored
  */
 export async function writeTags(
@@ -122,47 +123,51 @@ export async function writeTags(
   change: {
     readonly tags: readonly Tag[];
     readonly digest: Digest;
-    readonly store: () => Promise<void>;
+    readonly before: readonly Change[];
     readonly precondition: ((current: Digest | null) => void) | undefined;
   },
 ): Promise<void> {
-  const { tags, digest, store, precondition } = change;
+  const { tags, digest, before, precondition } = change;
   const [first] = tags;
   const write = async () => {
-    const before = await Promise.all(tags.map((tag) => resolveTag(objects, name, tag)));
-    if (first !== undefined) precondition?.(before[0] ?? null);
-    await Promise.all([store(), ...tags.map((tag) => writeHistory(objects, name, tag, digest))]);
-    await pointAll(objects, name, tags, digest, before);
+    const current = await Promise.all(tags.map((tag) => resolveTag(objects, name, tag)));
+    if (first !== undefined) precondition?.(current[0] ?? null);
+    const bytes = linkBytes(digest);
+    const history = await Promise.all(
+      tags.map(async (tag): Promise<Change | undefined> => {
+        const key = tagIndexKey(name, tag, digest);
+        return (await objects.link(key)) === digest ? undefined : { write: key, bytes };
+      }),
+    );
+    await objects.commit([...before, ...history.filter((entry) => entry !== undefined)]);
+    const moved = tags.filter((_, index) => current[index] !== digest);
+    try {
+      await objects.commit(moved.map((tag) => ({ write: tagCurrentKey(name, tag), bytes })));
+    } catch (error) {
+      await putBack(objects, name, tags, current);
+      throw error;
+    }
   };
   if (first === undefined || precondition === undefined) await write();
   else await withTagLock(objects, name, first, write);
 }
 
-async function writeHistory(objects: Objects, name: RepositoryName, tag: Tag, digest: Digest): Promise<void> {
-  const key = tagIndexKey(name, tag, digest);
-  if ((await objects.link(key)) !== digest) await objects.writeLink(key, digest);
-}
-
-async function pointAll(
+/** As far as the storage lets us: what made the change fail may make this fail too. */
+async function putBack(
   objects: Objects,
   name: RepositoryName,
   tags: readonly Tag[],
-  digest: Digest,
   before: readonly (Digest | undefined)[],
 ): Promise<void> {
-  let done = 0;
-  try {
-    for (const tag of tags) {
-      if (before[done] !== digest) await objects.writeLink(tagCurrentKey(name, tag), digest);
-      done += 1;
-    }
-  } catch (error) {
-    for (const [index, tag] of tags.slice(0, done).entries()) {
-      const previous = before[index];
-      if (previous === undefined) await deleteTag(objects, name, tag);
-      else await objects.writeLink(tagCurrentKey(name, tag), previous);
-    }
-    throw error;
+  for (const [index, tag] of tags.entries()) {
+    const previous = before[index];
+    const now = await resolveTag(objects, name, tag);
+    if (now === previous) continue;
+    const work =
+      previous === undefined
+        ? deleteTag(objects, name, tag)
+        : objects.writeLink(tagCurrentKey(name, tag), previous);
+    await work.catch(() => undefined);
   }
 }
 

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { Algorithm, Digest } from '../oci/digest.ts';
 import { algorithmOf, digestOf } from '../oci/digest.ts';
 import { MEDIA_TYPE } from '../oci/descriptor.ts';
@@ -10,9 +10,8 @@ import { Claim, findUploadFile, unknownUpload } from './claims.ts';
 import type { Hashing, RunningDigest } from './hashing.ts';
 import { blobKey, layerLinkKey, uploadPrefix } from './layout.ts';
 import type { LiveDigests } from './live-digests.ts';
-import { type Objects, streamOf } from './objects.ts';
+import { linkBytes, type Objects, streamOf } from './objects.ts';
 import { receive } from './receive.ts';
-import { createHash } from 'node:crypto';
 
 /** A blob that is there already is replaced when it is younger than this: its maker may not have synced it yet. */
 const SETTLED_AFTER = 60_000;
@@ -62,16 +61,21 @@ export class StoredUploads implements Uploads {
     const { objects } = this.#tools;
     const prefix = uploadPrefix(this.#name, id);
     const file = await findUploadFile(objects, prefix);
-    const started = await objects.bytes(`${prefix}startedat`);
-    if (file === undefined && started === undefined) throw unknownUpload();
-    const time = started === undefined ? Number.NaN : Date.parse(Buffer.from(started).toString());
-    return { id, offset: file?.size ?? 0, startedAt: Number.isNaN(time) ? (file?.modified ?? 0) : time };
+    const startedAt = await this.#startedAt(prefix);
+    if (file === undefined && startedAt === 0) throw unknownUpload();
+    return { id, offset: file?.size ?? 0, startedAt };
+  }
+
+  /** Milliseconds since 1970; 0 when it is not recorded. */
+  async #startedAt(prefix: string): Promise<number> {
+    const started = await this.#tools.objects.bytes(`${prefix}startedat`);
+    return (started === undefined ? 0 : Date.parse(Buffer.from(started).toString())) || 0;
   }
 
   async append(id: string, chunk: Chunk): Promise<UploadStatus> {
     return this.#withSession(id, chunk.signal, async (session) => {
       const checkpoint = await readCheckpoint(this.#tools.objects, session.prefix);
-      await this.#receive(session, chunk, checkpoint?.algorithm ?? 'sha256');
+      await this.#receive(session, chunk, checkpoint?.algorithm ?? 'sha256', { sync: true });
       const { running } = session;
       if (running !== undefined) {
         const hex = await running.digest();
@@ -81,14 +85,14 @@ export class StoredUploads implements Uploads {
           hex,
         });
       }
-      return { id, offset: session.offset, startedAt: 0 };
+      return { id, offset: session.offset, startedAt: await this.#startedAt(session.prefix) };
     });
   }
 
   async finish(id: string, digest: Digest, chunk: Chunk = { body: null }): Promise<Content> {
     return this.#withSession(id, chunk.signal, async (session) => {
       const algorithm = algorithmOf(digest);
-      await this.#receive(session, chunk, algorithm);
+      await this.#receive(session, chunk, algorithm, { sync: false }); // the commit syncs
       if (digestOf(algorithm, await this.#digest(session, algorithm)) !== digest) {
         await session.claim.discard();
         throw new RegistryError('DIGEST_INVALID', 'the content does not have the digest that was given', {
@@ -106,7 +110,7 @@ export class StoredUploads implements Uploads {
     if ((await findUploadFile(objects, prefix)) === undefined) throw unknownUpload();
     live.drop(id);
     // A writer that is at work loses the name of its file, and with it the right to finish.
-    await objects.driver.delete([prefix], { volatile: true });
+    await objects.driver.delete([prefix]);
   }
 
   /** Runs `work` with the exclusive right to write; afterwards, and after a failure, the session goes on. */
@@ -132,7 +136,12 @@ export class StoredUploads implements Uploads {
   }
 
   /** Takes in the chunk's body and keeps the session's running digest in step. */
-  async #receive(session: Session, chunk: Chunk, algorithm: Algorithm): Promise<void> {
+  async #receive(
+    session: Session,
+    chunk: Chunk,
+    algorithm: Algorithm,
+    { sync }: { sync: boolean },
+  ): Promise<void> {
     const { objects, hashing } = this.#tools;
     if (chunk.offset !== undefined && chunk.offset !== session.offset) throw outOfOrder(session.offset);
     const { key } = session.claim;
@@ -144,12 +153,12 @@ export class StoredUploads implements Uploads {
         running.stop();
         running = undefined;
       }
+      running?.moved(objects.localPath(key));
       if (running === undefined && session.offset === 0)
         running = hashing.start(algorithm, objects.localPath(key));
-      if (chunk.body === null) {
-        session.running = running;
-        await writer.sync();
-      } else session.running = await receive({ ...chunk, body: chunk.body }, writer, running);
+      session.running =
+        chunk.body === null ? running : await receive({ ...chunk, body: chunk.body }, writer, running);
+      if (sync) await writer.sync();
     } catch (error) {
       running?.stop();
       throw error;
@@ -181,13 +190,15 @@ export class StoredUploads implements Uploads {
     const existing = await objects.info(key);
     // From here on the session is over for everybody else, also while its file moves.
     await objects.driver.delete([`${prefix}startedat`], { volatile: true });
-    const settled = existing?.size === offset && Date.now() - existing.modified > SETTLED_AFTER;
-    await Promise.all([
-      settled ? claim.discard() : claim.moveTo(key),
-      objects.writeLink(layerLinkKey(this.#name, digest), digest),
-    ]);
+    const link = { write: layerLinkKey(this.#name, digest), bytes: linkBytes(digest) };
+    if (existing?.size === offset && Date.now() - existing.modified > SETTLED_AFTER) {
+      await objects.commit([link]);
+      await claim.discard();
+    } else {
+      await claim.commit(key, link);
+      await objects.driver.delete([prefix], { volatile: true });
+    }
     live.drop(session.id);
-    if (!settled) await objects.driver.delete([prefix], { volatile: true });
   }
 }
 

@@ -91,4 +91,19 @@ describe('Entrepot passes everything and skips nothing', () => {
       LIMIT,
     );
   }
+
+  test(
+    'and content with missing parts, where validation is switched off',
+    async () => {
+      const lenient = await startEntrepot({ config: { validation: { disabled: true } } });
+      try {
+        const results = await runConformance({ url: lenient.url, sparse: true, filter: '/sparse/' });
+        expect(results.filter(({ status }) => status !== 'pass').map(line)).toEqual([]);
+        expect(results.length).toBeGreaterThan(10);
+      } finally {
+        await lenient.dispose();
+      }
+    },
+    LIMIT,
+  );
 });

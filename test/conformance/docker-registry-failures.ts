@@ -266,9 +266,16 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   {
     reason: 'paths are unescaped, cleaned and redirected',
     tests: [
-      ...['//v2/a/b/tags/list', '/v2//a/b/tags/list', '/v2/a/b//tags/list', '/v2/a%2Fb/tags/list'],
-      ...['/v2/a/b/tags%2Flist', '/v2/a/b/tags/list/', '/v2/a/b/%74ags/list'],
-      ...['/v2/./a/b/tags/list', '/v2/x/../a/b/tags/list', '/v2/x/%2e%2e/a/b/tags/list'],
+      '//v2/a/b/tags/list',
+      '/v2//a/b/tags/list',
+      '/v2/a/b//tags/list',
+      '/v2/a%2Fb/tags/list',
+      '/v2/a/b/tags%2Flist',
+      '/v2/a/b/tags/list/',
+      '/v2/a/b/%74ags/list',
+      '/v2/./a/b/tags/list',
+      '/v2/x/../a/b/tags/list',
+      '/v2/x/%2e%2e/a/b/tags/list',
     ].map((target) => `beyond/requests/GET ${target} is *`),
   },
   {

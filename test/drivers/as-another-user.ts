@@ -27,7 +27,6 @@ const attempts: Record<string, () => Promise<unknown>> = {
   'read small in a closed folder': async () => driver.readSmall('closed/object'),
   'list a closed folder': () => keysOf(driver, 'closed/', { delimiter: '/' }),
   'list a closed tree': () => keysOf(driver, 'closed/'),
-  prepare: async () => driver.prepare(),
   probe: async () => driver.probe(),
 };
 

@@ -68,6 +68,7 @@ export function changingSuite(driver: Driver): void {
     expect(await textOf(one, 'far/away/from/it')).toBe('m/from');
     for (const key of ['m/from', 'm/to', 'never']) {
       expect(await failureOf(one.move(key, 'target'))).toBeInstanceOf(ObjectNotFound);
+      expect(await failureOf(one.move(key, 'far/off/target'))).toBeInstanceOf(ObjectNotFound);
     }
     expect(await keysOf(one, '')).toEqual(['far/away/from/it']);
     await one.delete(['m/']);
@@ -93,9 +94,9 @@ export function changingSuite(driver: Driver): void {
     const one = driver();
     if (!canMove(one)) return;
     await fill(one, ['s/a']);
-    let moving = true;
+    const state = { moving: true };
     const watching = (async () => {
-      for (let looks = 0; moving || looks === 0; looks += 1) {
+      for (let looks = 0; state.moving || looks === 0; looks += 1) {
         expect((await keysOf(one, 's/')).length).toBeLessThan(2);
         await new Promise((resolve) => setTimeout(resolve, 0));
       }
@@ -104,7 +105,7 @@ export function changingSuite(driver: Driver): void {
       await one.move(i % 2 === 0 ? 's/a' : 's/b', i % 2 === 0 ? 's/b' : 's/a', { volatile: true });
       if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 0));
     }
-    moving = false;
+    state.moving = false;
     await watching;
     expect(await textOf(one, 's/a')).toBe('s/a');
   });

@@ -1,4 +1,5 @@
 import { expect, test } from 'bun:test';
+import { canListNames } from '../../src/drivers/driver.ts';
 import { bytes, type Driver, fill, keysOf } from './subject.ts';
 
 /** Names that are prefixes of others, around the bytes that sort before and after `/` (0x2f). */
@@ -166,5 +167,19 @@ export function listingSuite(driver: Driver): void {
     }
     expect(seen).toEqual(['x/1']);
     expect(failure).toEqual(new Error('enough'));
+  });
+
+  test('capability: the names of a level, the same array for as long as nothing changes', async () => {
+    const one = driver();
+    if (!canListNames(one)) return;
+    await fill(one, TREE.toReversed());
+    expect(await one.names('t/')).toEqual(LEVEL.map((key) => key.slice(2).replace(/\/$/, '')));
+    for (const prefix of ['none/', 't/a/', 't/a/b/', 't/b/1/']) expect(await one.names(prefix)).toEqual([]);
+    const before = await one.names('t/b/');
+    await one.write('t/b/0', bytes('x'));
+    expect(await one.names('t/b/')).toEqual(['0', '1', 'c']);
+    await one.delete(['t/b/0', 't/b/c/']);
+    expect(await one.names('t/b/')).toEqual(['1']);
+    expect(before).toEqual(['1', 'c']);
   });
 }

@@ -85,12 +85,12 @@ export function writingSuite(driver: Driver): void {
   });
 
   test('of ten writers one is last, and readers see whole objects only', async () => {
-    const letters = [...'abcdefghij'];
+    const letters = 'abcdefghij'.split('');
     await driver().write('mixed', bytes('z'.repeat(50_000)));
-    let writing = true;
+    const state = { writing: true };
     const seen = new Set<string>();
     const reading = (async () => {
-      while (writing) {
+      while (state.writing) {
         const text = (await textOf(driver(), 'mixed')) ?? '';
         expect(text).toHaveLength(50_000);
         expect(new Set(text).size).toBe(1);
@@ -100,7 +100,7 @@ export function writingSuite(driver: Driver): void {
     })();
     const writers = Promise.all(
       letters.map((letter) => driver().write('mixed', bytes(letter.repeat(50_000)), { volatile: true })),
-    ).finally(() => (writing = false));
+    ).finally(() => (state.writing = false));
     await Promise.all([writers, reading]);
     expect(letters).toContain(((await textOf(driver(), 'mixed')) ?? '').slice(0, 1));
     expect(seen.size).toBeGreaterThan(0);

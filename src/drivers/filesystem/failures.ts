@@ -14,6 +14,10 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENFILE: 'the system has too many open files',
   EFBIG: 'the file would be too large for the file system or its limit',
   ESTALE: 'the network file system lost the file',
+  ENOTDIR: 'there is a file where a folder is needed',
+  EEXIST: 'there is a file where a folder is needed',
+  EISDIR: 'there is a folder where a file is needed',
+  ENOENT: 'its folder is removed again and again while it is written',
 };
 
 /** The system's code of an error, e.g. `ENOENT`; undefined for errors that are not the system's. */
@@ -32,6 +36,13 @@ export function storageError(error: unknown, key: string, path: string): unknown
   const code = codeOf(error);
   if (code === undefined || error instanceof StorageFailure) return error;
   if (ABSENT.has(code)) return new ObjectNotFound(key);
+  return systemFailure(error, path);
+}
+
+/** As `storageError`, where an absent object is none of the reasons that a call can fail for. */
+export function systemFailure(error: unknown, path: string): unknown {
+  const code = codeOf(error);
+  if (code === undefined || error instanceof StorageFailure) return error;
   const advice = ADVICE[code];
   return new StorageFailure(`${path}: ${advice ?? (error as Error).message} (${code})`, code, error);
 }

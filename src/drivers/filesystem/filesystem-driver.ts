@@ -1,11 +1,11 @@
 /** Objects as files below a root directory: `registry:2`'s `filesystem` driver, with the same files. */
 import {
   closeSync,
-  linkSync,
+  constants,
+  lstatSync,
   openAsBlob,
   openSync,
   readFileSync,
-  renameSync,
   rmdirSync,
   rmSync,
   statSync,
@@ -19,12 +19,14 @@ import { promisify } from 'node:util';
 import {
   type Appends,
   type AppendWriter,
+  type Change,
+  type Commits,
+  bodyChunks,
   type ListOptions,
   type ListsNames,
   type LocalFiles,
   type Moves,
   type ObjectBody,
-  ObjectExists,
   type ObjectInfo,
   ObjectNotFound,
   type ReadOptions,
@@ -34,22 +36,31 @@ import {
   type WriteOptions,
 } from '../driver.ts';
 import { openAppend } from './append-writer.ts';
-import { makeDirectory, syncDirectories, syncDirectory, syncFile } from './durability.ts';
-import { codeOf, isAbsent, storageError } from './failures.ts';
+import { commitChanges } from './commit.ts';
+import { makeDirectory, syncDirectories, syncFile } from './durability.ts';
+import { codeOf, isAbsent, storageError, systemFailure } from './failures.ts';
 import { entriesInKeyOrder, firstAfter, SortedDirectories } from './listing.ts';
+import { placeFile, placeNewFile } from './placing.ts';
 import { sweepTemporary, temporaryName } from './temporary.ts';
 
 /** Our own folder in the root; it is outside `docker/`, where `registry:2` keeps everything. */
-const TEMPORARY = '_entrepot/tmp';
+const OWN_FOLDER = '_entrepot';
+const TEMPORARY = `${OWN_FOLDER}/tmp`;
 
-/** How often a directory that another process prunes under a writer's feet is made again. */
-const ATTEMPTS = 10;
+/** Bytes from which on a file is removed in another thread. */
+const LARGE = 1024 * 1024;
 
 const writeFile = promisify(write);
 
+const READ_ITSELF = { flag: constants.O_RDONLY | constants.O_NOFOLLOW };
+/** What reading a folder, or a symbolic link that is not followed, fails with. */
+const NOT_A_FILE = new Set(['EISDIR', 'ELOOP']);
+
 const SAFE_KEY = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\0]+$/;
 
-export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSmall, ListsNames, LocalFiles {
+export class FilesystemDriver
+  implements StorageDriver, Appends, Moves, Commits, ReadsSmall, ListsNames, LocalFiles
+{
   readonly #root: string;
   readonly #temporary: string;
   readonly #directories = new SortedDirectories();
@@ -98,10 +109,11 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     return this.#fileStats(key)?.size;
   }
 
+  /** Of the file itself: a symbolic link in an object's place is no object, whatever it leads to. */
   #fileStats(key: string): { size: number; mtimeMs: number } | undefined {
     const path = this.#path(key);
     try {
-      const stats = statSync(path, { throwIfNoEntry: false });
+      const stats = lstatSync(path, { throwIfNoEntry: false });
       return stats?.isFile() === true ? stats : undefined;
     } catch (error) {
       if (isAbsent(error)) return undefined;
@@ -113,9 +125,9 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
   readSmall(key: string): Uint8Array | undefined {
     const path = this.#path(key);
     try {
-      return readFileSync(path);
+      return readFileSync(path, READ_ITSELF);
     } catch (error) {
-      if (isAbsent(error) || codeOf(error) === 'EISDIR') return undefined;
+      if (isAbsent(error) || NOT_A_FILE.has(codeOf(error) ?? '')) return undefined;
       throw storageError(error, key, path);
     }
   }
@@ -124,8 +136,10 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     const stats = this.#fileStats(key);
     if (stats === undefined) throw new ObjectNotFound(key);
     const blob = await openAsBlob(this.#path(key));
-    const { start = 0, end = stats.size } = options;
-    return start === 0 && end >= stats.size ? blob : blob.slice(start, end);
+    const { start = 0 } = options;
+    // Bun takes a slice's end as its size, also where the file ends before it.
+    const end = Math.min(options.end ?? stats.size, stats.size);
+    return start === 0 && end === stats.size ? blob : blob.slice(Math.min(start, end), end);
   }
 
   async write(key: string, body: ObjectBody, options: WriteOptions = {}): Promise<ObjectInfo> {
@@ -136,18 +150,22 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
         body instanceof Uint8Array
           ? await this.#fillAtOnce(temporary, body, options)
           : await this.#fill(temporary, body, options);
-      const changed = this.#place(key, temporary, path, options.ifAbsent === true);
+      const changed =
+        options.ifAbsent === true
+          ? placeNewFile(temporary, path, key)
+          : placeFile(temporary, path, () => true);
       if (options.volatile !== true) await syncDirectories(changed);
       return { key, size, modified: Date.now() };
     } catch (error) {
-      rmSync(temporary, { force: true });
-      throw storageError(error, key, path);
+      discard(temporary);
+      throw systemFailure(error, path);
     }
   }
 
   /** Writes the temporary file and syncs it; returns its size. Small writes are not worth a thread's time. */
   async #fillAtOnce(temporary: string, body: Uint8Array, options: WriteOptions): Promise<number> {
     checkSize(body.byteLength, options.size);
+    options.signal?.throwIfAborted();
     const fd = this.#openTemporary(temporary);
     try {
       for (let at = 0; at < body.byteLength;) at += writeSync(fd, body, at);
@@ -162,8 +180,7 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     const fd = this.#openTemporary(temporary);
     let size = 0;
     try {
-      for await (const chunk of body) {
-        options.signal?.throwIfAborted();
+      for await (const chunk of bodyChunks(body, options.signal)) {
         for (let at = 0; at < chunk.byteLength;) {
           at += (await writeFile(fd, chunk, at, chunk.byteLength - at, size + at)).bytesWritten;
         }
@@ -187,36 +204,24 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     }
   }
 
-  /** Gives a finished file its name, and returns the directories whose change must be synced. */
-  #place(key: string, temporary: string, path: string, ifAbsent: boolean): string[] {
-    for (let attempt = 0; ; attempt += 1) {
-      const changed = makeDirectory(dirname(path));
-      try {
-        if (ifAbsent) {
-          linkSync(temporary, path);
-          unlinkSync(temporary);
-        } else renameSync(temporary, path);
-        return changed;
-      } catch (error) {
-        if (ifAbsent && codeOf(error) === 'EEXIST') throw new ObjectExists(key);
-        if (!isAbsent(error) || attempt >= ATTEMPTS) throw error;
-      }
-    }
+  commit(changes: readonly Change[]): Promise<void> {
+    return commitChanges(changes, {
+      of: (key) => this.#path(key),
+      openTemporary: () => {
+        const path = join(this.#temporary, temporaryName());
+        return { path, fd: this.#openTemporary(path) };
+      },
+    });
   }
 
   async move(from: string, to: string, options: { readonly volatile?: boolean } = {}): Promise<void> {
     const source = this.#path(from);
     const target = this.#path(to);
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        const changed = makeDirectory(dirname(target));
-        renameSync(source, target);
-        if (options.volatile !== true) await syncDirectories(changed);
-        return;
-      } catch (error) {
-        if (!isAbsent(error)) throw storageError(error, from, source);
-        if (attempt >= ATTEMPTS || this.#fileStats(from) === undefined) throw new ObjectNotFound(from);
-      }
+    try {
+      const changed = placeFile(source, target, () => this.#fileStats(from) !== undefined);
+      if (options.volatile !== true) await syncDirectories(changed);
+    } catch (error) {
+      throw storageError(error, from, source);
     }
   }
 
@@ -249,6 +254,7 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     if (last === '' && after > prefix) return;
     for (let index = last === '' ? 0 : firstAfter(names, last); index < names.length; index += 1) {
       const key = `${prefix}${names[index] ?? ''}`;
+      if (key === OWN_FOLDER) continue;
       const stats = statSync(`${this.#root}/${key}`, { throwIfNoEntry: false });
       if (stats === undefined) continue;
       if (stats.isDirectory()) yield { key: `${key}/`, size: 0, modified: 0 };
@@ -260,6 +266,7 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     const { after = '' } = options;
     for (const { name, directory } of entriesInKeyOrder(`${this.#root}/${prefix}`)) {
       const key = `${prefix}${name}`;
+      if (key === OWN_FOLDER) continue;
       if (directory) {
         if (`${key}0` > after) yield* this.#tree(`${key}/`, options); // '0' follows '/': past all keys below
         continue;
@@ -272,17 +279,25 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
   async delete(keys: readonly string[], options: { readonly volatile?: boolean } = {}): Promise<void> {
     const changed = new Set<string>();
     for (const key of keys) {
-      const path = this.#path(key.endsWith('/') ? key.slice(0, -1) : key);
+      const tree = key.endsWith('/');
+      const path = this.#path(tree ? key.slice(0, -1) : key);
       try {
-        if (key.endsWith('/')) await rm(path, { recursive: true, force: true });
-        else await unlink(path);
+        if (tree) await removeTree(path);
+        else await this.#remove(key, path);
       } catch (error) {
         if (isAbsent(error)) continue;
         throw storageError(error, key, path);
       }
-      changed.add(this.#prune(dirname(path)));
+      if (options.volatile !== true) changed.add(this.#prune(dirname(path)));
     }
-    if (options.volatile !== true) await Promise.all([...changed].map(syncDirectory));
+    await syncDirectories(changed);
+  }
+
+  /** Freeing a large file's blocks takes the disk's time, so that is left to another thread. */
+  async #remove(key: string, path: string): Promise<void> {
+    const size = this.#fileStats(key)?.size ?? 0;
+    if (size < LARGE) unlinkSync(path);
+    else await unlink(path);
   }
 
   /** Removes the directories that a deletion left empty; returns the first that stays. */
@@ -308,6 +323,25 @@ export class FilesystemDriver implements StorageDriver, Appends, Moves, ReadsSma
     } catch (error) {
       throw storageError(error, TEMPORARY, this.#root);
     }
+  }
+}
+
+/** Removes a half-written file. What cannot be removed is swept later; that must not hide why the write failed. */
+function discard(temporary: string): void {
+  try {
+    rmSync(temporary, { force: true });
+  } catch {
+    // See above.
+  }
+}
+
+/** An empty folder, which is what most sessions leave, goes at once. */
+async function removeTree(path: string): Promise<void> {
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    if (isAbsent(error)) return;
+    await rm(path, { recursive: true, force: true });
   }
 }
 

@@ -2,9 +2,9 @@
  * Sorted directory listings that cost what is taken from them. A directory's names are read and sorted once
  * and kept for as long as the directory's modification time stays the same.
  */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, type Stats, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { isAbsent } from './failures.ts';
+import { isAbsent, systemFailure } from './failures.ts';
 
 /** Names kept over all directories, each directory counted as a few more; some 100 bytes each. */
 const MAX_NAMES = 200_000;
@@ -34,7 +34,7 @@ export class SortedDirectories {
    * for as long as the directory has not changed.
    */
   names(path: string): readonly string[] | Promise<readonly string[]> {
-    const stats = statSync(path, { throwIfNoEntry: false });
+    const stats = directoryStats(path);
     const kept = this.#kept.get(path);
     if (stats === undefined) {
       if (kept !== undefined) this.#forget(path, kept);
@@ -75,12 +75,23 @@ export class SortedDirectories {
 
 const NONE: readonly string[] = [];
 
+/** A path that leads through a file, or to one, has no names. */
+function directoryStats(path: string): Stats | undefined {
+  try {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    return stats?.isDirectory() === true ? stats : undefined;
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw systemFailure(error, path);
+  }
+}
+
 function readNow(path: string): string[] {
   try {
     return readdirSync(path);
   } catch (error) {
     if (isAbsent(error)) return [];
-    throw error;
+    throw systemFailure(error, path);
   }
 }
 
@@ -89,7 +100,7 @@ async function readLarge(path: string): Promise<string[]> {
     return await readdir(path);
   } catch (error) {
     if (isAbsent(error)) return [];
-    throw error;
+    throw systemFailure(error, path);
   }
 }
 
@@ -122,6 +133,6 @@ export function entriesInKeyOrder(path: string): Entry[] {
       });
   } catch (error) {
     if (isAbsent(error)) return [];
-    throw error;
+    throw systemFailure(error, path);
   }
 }
