@@ -9,8 +9,9 @@ export function logLine(format: LogFormat, level: LogLevel, message: string, fie
   const time = new Date().toISOString();
   if (format === 'text') {
     const name = level === 'warn' ? 'warning' : level;
-    const pairs = Object.entries({ time, level: name, msg: message, ...fields });
-    return `${pairs.flatMap(([key, value]) => (value === undefined ? [] : `${key}=${quoted(`${value}`)}`)).join(' ')}\n`;
+    const values: LogFields = { time, level: name, msg: message, ...fields };
+    const pairs = Object.entries(values);
+    return `${pairs.flatMap(([key, value]) => (value === undefined ? [] : `${key}=${quoted(String(value))}`)).join(' ')}\n`;
   }
   const head =
     format === 'json'

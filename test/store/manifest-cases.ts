@@ -1,0 +1,2 @@
+import type { GetCase } from './subject.ts';
+export function manifestCases(_: GetCase): void {}

@@ -1,0 +1,2 @@
+import type { GetCase } from './subject.ts';
+export function referrerCases(_: GetCase): void {}

@@ -1,0 +1,2 @@
+import type { GetCase } from './subject.ts';
+export function tagCases(_: GetCase): void {}
