@@ -61,7 +61,7 @@ export interface HttpConfig {
   readonly addr: AddressConfig;
   /** The path under which `v2/` lies: `/`, or one that begins and ends with a slash such as `/registry/`. */
   readonly prefix: string;
-  /** The base URL by which clients reach the registry, without a trailing slash; else it follows the request. */
+  /** The base URL by which clients reach the registry, without a trailing slash; else Locations are relative. */
   readonly host?: string;
   /** Whether `Location` headers leave out scheme and host. */
   readonly relativeUrls: boolean;
@@ -82,8 +82,9 @@ export interface ValidationConfig {
   readonly disabled: boolean;
   readonly manifests: {
     /**
-     * Regular expressions for the `urls` of foreign layers. When both lists are empty no URL is allowed;
-     * otherwise one must match a pattern of `allow` (if there is any) and none of `deny`.
+     * Regular expressions for the `urls` of foreign layers. A URL must match a pattern
+     * of `allow` (if there is any) and none of `deny`. `registry:2` allows none when both are empty, with which
+     * the specification's own conformance tests cannot push an image with nondistributable layers.
      */
     readonly urls: { readonly allow: readonly string[]; readonly deny: readonly string[] };
     /** Which manifests of an index must exist when the index is pushed. */

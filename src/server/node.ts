@@ -157,11 +157,20 @@ async function answer(
     if (request === undefined) return refuse(outgoing, 400);
     const response = await handler(request, new NodeConnection(incoming, encrypted));
     await sendResponse(response, outgoing, incoming.method === 'HEAD');
+    drainUnread(incoming, outgoing);
   } catch (error) {
     if (!outgoing.destroyed) process.emitWarning(error instanceof Error ? error : String(error));
     if (outgoing.headersSent) outgoing.destroy();
     else refuse(outgoing, 500);
   }
+}
+
+/** A client that is still sending reads its answer only when it is done, and node:http waits for the body to be read. */
+function drainUnread(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  if (incoming.complete || incoming.destroyed) return;
+  incoming.removeAllListeners('data');
+  incoming.resume();
+  outgoing.shouldKeepAlive = false;
 }
 
 function refuse(outgoing: ServerResponse, status: number): void {

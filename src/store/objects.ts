@@ -18,6 +18,7 @@ import {
   type StorageDriver,
 } from '../drivers/driver.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
+import { moveByCopy } from './move-by-copy.ts';
 
 const TEXT = new TextDecoder('latin1');
 
@@ -128,11 +129,10 @@ export class Objects {
     return this.#local?.localPath(key);
   }
 
-  /** Renames, atomically where the driver can; else by a copy, with the caller seeing to there being one mover. */
+  /** Renames: atomically where the driver can, else by a copy. Of several movers one succeeds; see `Moves`. */
   async move(from: string, to: string, options: { volatile?: boolean } = {}): Promise<void> {
     if (this.#moves !== undefined) return this.#moves.move(from, to, options);
-    await this.driver.write(to, streamOf(await this.driver.read(from)), options);
-    await this.driver.delete([from]);
+    await moveByCopy(this.driver, from, to, options);
   }
 
   /** Opens an object to be written on; without the driver's help each append rewrites what came before. */

@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { StorageFailure } from '../drivers/driver.ts';
 import type { Algorithm, Digest } from '../oci/digest.ts';
 import { algorithmOf, digestOf } from '../oci/digest.ts';
 import { MEDIA_TYPE } from '../oci/descriptor.ts';
@@ -76,6 +77,7 @@ export class StoredUploads implements Uploads {
     return this.#withSession(id, chunk.signal, async (session) => {
       const checkpoint = await readCheckpoint(this.#tools.objects, session.prefix);
       await this.#receive(session, chunk, checkpoint?.algorithm ?? 'sha256', { sync: true });
+      if (!(await this.#tools.objects.exists(session.claim.key))) throw unknownUpload(); // cancelled meanwhile
       const { running } = session;
       if (running !== undefined) {
         const hex = await running.digest();
@@ -127,6 +129,9 @@ export class StoredUploads implements Uploads {
       const offset = (await objects.size(claim.key)) ?? 0;
       session = { id, prefix, claim, offset, running: live.take(id, offset) };
       return await work(session);
+    } catch (error) {
+      if (!isTold(error) && !(await objects.exists(claim.key))) throw unknownUpload(); // cancelled meanwhile
+      throw error;
     } finally {
       if (claim.held) {
         if (session?.running !== undefined) live.keep(id, session.running);
@@ -200,6 +205,11 @@ export class StoredUploads implements Uploads {
     }
     live.drop(session.id);
   }
+}
+
+/** Whether the error says by itself what went wrong, also where the upload has gone since. */
+function isTold(error: unknown): boolean {
+  return error instanceof RegistryError || error instanceof StorageFailure;
 }
 
 function covers(

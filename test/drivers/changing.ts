@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { canMove, ObjectNotFound } from '../../src/drivers/driver.ts';
+import { canCommit, canMove, ObjectNotFound } from '../../src/drivers/driver.ts';
 import { failureOf } from '../harness/failure-of.ts';
 import { bytes, type Driver, fill, keysOf, outcomes, textOf } from './subject.ts';
 
@@ -86,6 +86,52 @@ export function changingSuite(driver: Driver): void {
       expect(winners).toHaveLength(1);
       expect(ended.filter((result) => result instanceof ObjectNotFound)).toHaveLength(9);
       expect(await keysOf(one, '')).toEqual([`m/to/${winners[0]}`]);
+      await one.delete(['m/']);
+    }
+  });
+
+  test('capability: a commit makes its changes in their order', async () => {
+    const one = driver();
+    if (!canCommit(one)) return;
+    await fill(one, ['k/from', 'k/old']);
+    await one.commit([]);
+    await one.commit([
+      { write: 'k/new/one', bytes: bytes('1') },
+      { move: 'k/from', to: 'k/far/to' },
+      { write: 'k/old', bytes: bytes('2') },
+      { write: 'k/old', bytes: bytes('3') },
+      { write: 'k/none', bytes: new Uint8Array() },
+    ]);
+    expect(await keysOf(one, '')).toEqual(['k/far/to', 'k/new/one', 'k/none', 'k/old']);
+    expect(await textOf(one, 'k/far/to')).toBe('k/from');
+    expect(await textOf(one, 'k/old')).toBe('3');
+    const failure = await failureOf(
+      one.commit([
+        { write: 'k/other', bytes: bytes('x') },
+        { move: 'k/from', to: 'k/to' },
+      ]),
+    );
+    expect(failure).toBeInstanceOf(ObjectNotFound);
+    expect((failure as ObjectNotFound).key).toBe('k/from');
+  });
+
+  test('capability: of ten commits that move one object exactly one wins', async () => {
+    const one = driver();
+    if (!canCommit(one)) return;
+    for (let round = 0; round < 20; round += 1) {
+      await fill(one, ['m/from']);
+      const ended = await outcomes(
+        Array.from({ length: 10 }, (_, i) =>
+          one.commit([
+            { move: 'm/from', to: `m/to/${i}` },
+            { write: `m/link/${i}`, bytes: bytes('x') },
+          ]),
+        ),
+      );
+      const winners = ended.flatMap((result, i) => (result instanceof Error ? [] : [i]));
+      expect(winners).toHaveLength(1);
+      expect(ended.filter((result) => result instanceof ObjectNotFound)).toHaveLength(9);
+      expect(await keysOf(one, 'm/')).toEqual([`m/link/${winners[0]}`, `m/to/${winners[0]}`]);
       await one.delete(['m/']);
     }
   });

@@ -55,6 +55,8 @@ function changes(driver: StorageDriver & Partial<FilesystemDriver>): Record<stri
     'append to an object': async () =>
       canAppend(driver) && (await driver.openAppend('there/upload', 5)).close(),
     move: async () => driver.move?.('there/object', 'new/place'),
+    'commit of a write': async () => driver.commit?.([{ write: 'new/commit', bytes: bytes('x') }]),
+    'commit of a move': async () => driver.commit?.([{ move: 'there/commit', to: 'new/committed' }]),
     delete: () => driver.delete(['there/object']),
     'delete of a tree': () => driver.delete(['there/']),
   };
@@ -68,6 +70,11 @@ test('a full disk: ENOSPC, nothing half-written stays, and the space is used aga
   const large = randomBytes('large', 600_000);
   await expectFailure(driver.write('a/bytes', large), 'ENOSPC', root, 'the disk is full');
   const pieces = [large.subarray(0, 50_000), large.subarray(50_000)];
+  const commit = [
+    { move: 'there/small', to: 'a/moved' },
+    { write: 'a/link', bytes: large },
+  ];
+  await expectFailure(driver.commit(commit), 'ENOSPC', root, 'the disk is full');
   await expectFailure(driver.write('a/stream', streamOf(pieces)), 'ENOSPC', root, 'the disk is full');
   expect(await textOf(driver, 'there/small')).toBe('small');
   expect((await leftoversIn(root)).filter((path) => path.startsWith('_entrepot'))).toEqual([]);
@@ -90,6 +97,7 @@ test('a disk that is mounted read-only: EROFS for every change, and reads go on'
   const { driver, root, disk } = await openTmpfs();
   await driver.write('there/object', bytes('12345'));
   await driver.write('there/upload', bytes('12345'));
+  await driver.write('there/commit', bytes('12345'));
   await disk.remount('ro');
   for (const [name, change] of Object.entries(changes(driver))) {
     const failure = await failureOf(change());
@@ -134,6 +142,8 @@ test('a file where a folder is needed is a failure of the storage, not an absent
     append: () => driver.openAppend('file/below', 0),
     'deeper append': () => driver.openAppend('file/below/and/below', 0),
     move: () => driver.move('source', 'file/below'),
+    commit: () => driver.commit([{ write: 'file/below', bytes: bytes('x') }]),
+    'deeper commit': () => driver.commit([{ move: 'source', to: 'file/below/and/below' }]),
     'deeper move': () => driver.move('source', 'file/below/and/below'),
   };
   for (const [name, write] of Object.entries(writes)) {
@@ -155,6 +165,8 @@ test('a folder where an object is to be is a failure of the storage', async () =
     () => driver.write('folder', streamOf([bytes('x')])),
     () => driver.openAppend('folder', 0),
     () => driver.move('source', 'folder'),
+    () => driver.commit([{ write: 'folder', bytes: bytes('x') }]),
+    () => driver.commit([{ move: 'source', to: 'folder' }]),
   ]) {
     expect((await failureOf(write())).name).toBe('StorageFailure');
   }
@@ -202,6 +214,8 @@ test('keys that would lead out of the root are refused by every method', async (
       async () => inner.openAppend(key, 0),
       async () => inner.move(key, 'to'),
       async () => inner.move('from', key),
+      async () => inner.commit([{ write: key, bytes: bytes('x') }]),
+      async () => inner.commit([{ move: key, to: 'to' }]),
       async () => inner.readSmall(key),
       async () => inner.statSmall(key),
       async () => inner.delete([key === '' || key === '/' ? '..' : key]),

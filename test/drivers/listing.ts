@@ -144,7 +144,7 @@ export function listingSuite(driver: Driver): void {
       for await (const { key } of driver().list('g/', options)) {
         seen.push(key);
         const behind = keys[seen.length * 2];
-        if (behind !== undefined) await driver().delete([behind], { volatile: true });
+        if (behind !== undefined) await driver().delete([behind]);
         await driver().write(`f/${seen.length}`, bytes('x'), { volatile: true });
       }
       expect(seen).toEqual(seen.toSorted());

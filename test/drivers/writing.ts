@@ -153,7 +153,7 @@ export function writingSuite(driver: Driver): void {
           const key = `busy/${round % 3}/deep/${i}`;
           await driver().write(key, bytes(key), { volatile: true });
           expect(await textOf(driver(), key)).toBe(key);
-          await driver().delete([key], { volatile: true });
+          await driver().delete([key]);
         }
       }),
     );

@@ -80,7 +80,8 @@ export async function pushImage(
   tags: readonly string[],
   parts: ImageParts = {},
 ): Promise<{ digest: Digest; bytes: Buffer; size: number }> {
-  for (const text of new Set([parts.config ?? '{}', ...(parts.layers ?? [])])) await pushBlob(repository, text);
+  for (const text of new Set([parts.config ?? '{}', ...(parts.layers ?? [])]))
+    await pushBlob(repository, text);
   const bytes = imageBytes(parts);
   const { content } = await repository.manifests.put({
     bytes,

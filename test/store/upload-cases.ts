@@ -139,9 +139,13 @@ export function uploadCases(get: GetCase): void {
   test('a body of another size than announced is refused, what fits of it stays', async () => {
     const { uploads } = get().repository();
     const { id } = await uploads.start();
-    expect(await refusalOf(uploads.append(id, { body: bodyOf(bytes('12345')), size: 7 }))).toBe('SIZE_INVALID');
+    expect(await refusalOf(uploads.append(id, { body: bodyOf(bytes('12345')), size: 7 }))).toBe(
+      'SIZE_INVALID',
+    );
     expect((await uploads.status(id)).offset).toBe(5);
-    expect(await refusalOf(uploads.append(id, { body: bodyOf(bytes('6789')), size: 2 }))).toBe('SIZE_INVALID');
+    expect(await refusalOf(uploads.append(id, { body: bodyOf(bytes('6789')), size: 2 }))).toBe(
+      'SIZE_INVALID',
+    );
     expect((await uploads.status(id)).offset).toBe(7);
     const short = { body: bodyOf(bytes('8')), size: 2 };
     expect(await refusalOf(uploads.finish(id, sha256('123456789'), short))).toBe('SIZE_INVALID');
@@ -155,7 +159,11 @@ export function uploadCases(get: GetCase): void {
     const reason = new Error('nothing was received');
     const body = stalledStream(bytes('first'), () => controller.abort(reason));
     let progress = 0;
-    const appending = uploads.append(id, { body, signal: controller.signal, onProgress: () => (progress += 1) });
+    const appending = uploads.append(id, {
+      body,
+      signal: controller.signal,
+      onProgress: () => (progress += 1),
+    });
     expect(await failureOf(appending)).toBe(reason);
     expect(progress).toBe(1);
     expect((await uploads.status(id)).offset).toBe(5);

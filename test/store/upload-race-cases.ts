@@ -110,7 +110,10 @@ export function uploadRaceCases(get: GetCase): void {
       // It had written a little more when it died.
       const second = another().repository(nameOf('lib/app')).uploads;
       expect((await second.status(id)).offset).toBe(arrived.length);
-      const next = { body: bodyOf(content.subarray(arrived.length, arrived.length + 100)), offset: arrived.length };
+      const next = {
+        body: bodyOf(content.subarray(arrived.length, arrived.length + 100)),
+        offset: arrived.length,
+      };
       expect((await second.append(id, next)).offset).toBe(arrived.length + 100);
     }
     const rest = { body: bodyOf(content.subarray(300_200)), offset: 300_200 };

@@ -7,7 +7,7 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import type { Change } from '../driver.ts';
 import { ObjectNotFound } from '../driver.ts';
 import { syncData, syncDirectories, syncFile } from './durability.ts';
-import { isAbsent, storageError } from './failures.ts';
+import { codeOf, isAbsent, storageError, systemFailure } from './failures.ts';
 import { placeFile } from './placing.ts';
 
 /** A change whose bytes lie in a file already. */
@@ -32,7 +32,7 @@ export async function commitChanges(changes: readonly Change[], paths: Paths): P
     for (const change of changes) prepared.push(prepare(change, paths));
     await Promise.all(prepared.map(sync));
     for (const one of prepared) close(one);
-    const changed = prepared.flatMap((one) => placeFile(one.source, one.target, () => true));
+    const changed = prepared.flatMap(place);
     await syncDirectories(changed);
   } catch (error) {
     for (const one of prepared) {
@@ -60,7 +60,7 @@ function prepare(change: Change, paths: Paths): Prepared {
     }
   }
   const target = paths.of(change.write);
-  const { path, fd } = paths.openTemporary();
+  const { path, fd } = openTemporary(paths, target);
   try {
     for (let at = 0; at < change.bytes.byteLength;) at += writeSync(fd, change.bytes, at);
   } catch (error) {
@@ -69,6 +69,24 @@ function prepare(change: Change, paths: Paths): Prepared {
     throw storageError(error, change.write, target);
   }
   return { key: change.write, source: path, target, temporary: true, fd };
+}
+
+function openTemporary(paths: Paths, target: string): ReturnType<Paths['openTemporary']> {
+  try {
+    return paths.openTemporary();
+  } catch (error) {
+    throw systemFailure(error, target);
+  }
+}
+
+function place(one: Prepared): string[] {
+  try {
+    return placeFile(one.source, one.target, () => true);
+  } catch (error) {
+    // What is moved can be deleted between the opening and the renaming.
+    if (!one.temporary && codeOf(error) === 'ENOENT') throw new ObjectNotFound(one.key);
+    throw systemFailure(error, one.target);
+  }
 }
 
 async function sync({ fd, temporary }: Prepared): Promise<void> {

@@ -221,7 +221,8 @@ export class FilesystemDriver
       const changed = placeFile(source, target, () => this.#fileStats(from) !== undefined);
       if (options.volatile !== true) await syncDirectories(changed);
     } catch (error) {
-      throw storageError(error, from, source);
+      if (isAbsent(error) && this.#fileStats(from) === undefined) throw new ObjectNotFound(from);
+      throw systemFailure(error, target);
     }
   }
 
