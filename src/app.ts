@@ -14,6 +14,7 @@ import { UploadState } from './protocol/upload-state.ts';
 import type { Handler } from './server/listener.ts';
 import { LocalRegistry } from './store/local-registry.ts';
 import type { ManifestRules } from './store/manifest-rules.ts';
+import { Objects } from './store/objects.ts';
 import { purgeUploads } from './upkeep/purge-uploads.ts';
 
 /** Seconds without traffic after which a connection is closed. Uploads have a limit of their own. */
@@ -68,7 +69,7 @@ export function createApp(config: Config, log: Logger): App {
   const stop =
     uploadPurging.enabled && !readOnly
       ? purgeUploads(
-          driver,
+          new Objects(driver),
           { age: uploadPurging.ageMs, interval: uploadPurging.intervalMs, dryRun: uploadPurging.dryRun },
           log,
         )

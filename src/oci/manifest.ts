@@ -6,8 +6,6 @@ import type { JsonLimits, JsonObject, JsonValue } from './json-text.ts';
 import { checkManifestKeys, invalid, isList, isObject } from './manifest-fields.ts';
 import { readAnnotations, readDescriptor, readString } from './manifest-fields.ts';
 
-export { readStoredManifest } from './stored-manifest.ts';
-
 /** What the registry needs to know of a manifest. The bytes themselves are kept and served as they came. */
 export interface Manifest {
   /** Derived from the bytes alone, so it is the same whenever and by whomever they are read. */

@@ -1,6 +1,7 @@
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
-import { type Manifest, readStoredManifest } from '../oci/manifest.ts';
+import { type Manifest } from '../oci/manifest.ts';
+import { readStoredManifest } from '../oci/stored-manifest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { StoredManifest } from '../oci/registry.ts';
 import { blobKey, revisionLinkKey } from './layout.ts';

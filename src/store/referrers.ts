@@ -1,7 +1,8 @@
 import type { Change } from '../drivers/driver.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
-import { type Manifest, readStoredManifest } from '../oci/manifest.ts';
+import { type Manifest } from '../oci/manifest.ts';
+import { readStoredManifest } from '../oci/stored-manifest.ts';
 import { isTag, type RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest, Referrers } from '../oci/registry.ts';
 import { referrerEntry, referrerKey, referrersPrefix, revisionLinkKey } from './layout.ts';

@@ -1,7 +1,6 @@
 import type { Logger } from '../log.ts';
-import type { StorageDriver } from '../drivers/driver.ts';
 import { abandonedUploads } from '../store/abandoned-uploads.ts';
-import { Objects } from '../store/objects.ts';
+import type { Objects } from '../store/objects.ts';
 
 export interface PurgeSettings {
   /** Uploads that were begun, and last written to, longer ago than this are removed; in milliseconds. */
@@ -17,10 +16,10 @@ export interface PurgeSettings {
  * processes may do so side by side.
  * @returns a function that stops it
  */
-export function purgeUploads(driver: StorageDriver, settings: PurgeSettings, log: Logger): () => void {
+export function purgeUploads(objects: Objects, settings: PurgeSettings, log: Logger): () => void {
   const controller = new AbortController();
   const round = () => {
-    purge(driver, settings, log, controller.signal).catch((error: unknown) => {
+    purge(objects, settings, log, controller.signal).catch((error: unknown) => {
       if (!controller.signal.aborted) log.error('purging uploads failed', { error: String(error) });
     });
   };
@@ -36,14 +35,14 @@ export function purgeUploads(driver: StorageDriver, settings: PurgeSettings, log
 
 /** One round. @returns the keys' prefixes of the uploads that were (or would be) removed */
 export async function purge(
-  driver: StorageDriver,
+  objects: Objects,
   { age, dryRun }: Pick<PurgeSettings, 'age' | 'dryRun'>,
   log: Logger,
   signal?: AbortSignal,
 ): Promise<string[]> {
   const removed: string[] = [];
-  for await (const prefix of abandonedUploads(new Objects(driver), Date.now() - age, signal)) {
-    if (!dryRun) await driver.delete([prefix], { volatile: true });
+  for await (const prefix of abandonedUploads(objects, Date.now() - age, signal)) {
+    if (!dryRun) await objects.driver.delete([prefix]);
     removed.push(prefix);
     log.info(dryRun ? 'would remove an abandoned upload' : 'removed an abandoned upload', { upload: prefix });
   }

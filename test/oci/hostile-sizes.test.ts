@@ -4,7 +4,8 @@
  */
 import { expect, test } from 'bun:test';
 import { isDescriptorDigest, isDigest } from '../../src/oci/digest.ts';
-import { MAX_MANIFEST_BYTES, parseManifest, readStoredManifest } from '../../src/oci/manifest.ts';
+import { MAX_MANIFEST_BYTES, parseManifest } from '../../src/oci/manifest.ts';
+import { readStoredManifest } from '../../src/oci/stored-manifest.ts';
 import { isRepositoryName, isTag } from '../../src/oci/name.ts';
 import { descriptor, encode, image } from './manifest-fixtures.ts';
 

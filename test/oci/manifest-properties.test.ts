@@ -3,7 +3,8 @@ import * as fc from 'fast-check';
 import { RegistryError } from '../../src/oci/errors.ts';
 import { JsonNumber, JsonTextError, parseJsonText } from '../../src/oci/json-text.ts';
 import type { JsonValue } from '../../src/oci/json-text.ts';
-import { parseManifest, readStoredManifest } from '../../src/oci/manifest.ts';
+import { parseManifest } from '../../src/oci/manifest.ts';
+import { readStoredManifest } from '../../src/oci/stored-manifest.ts';
 import type { Manifest } from '../../src/oci/manifest.ts';
 import { descriptor, encode, image, index } from './manifest-fixtures.ts';
 

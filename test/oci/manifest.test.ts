@@ -2,12 +2,8 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'bun:test';
 import { MEDIA_TYPE } from '../../src/oci/descriptor.ts';
 import { RegistryError } from '../../src/oci/errors.ts';
-import {
-  MAX_MANIFEST_BYTES,
-  mayBeAbsent,
-  parseManifest,
-  readStoredManifest,
-} from '../../src/oci/manifest.ts';
+import { MAX_MANIFEST_BYTES, mayBeAbsent, parseManifest } from '../../src/oci/manifest.ts';
+import { readStoredManifest } from '../../src/oci/stored-manifest.ts';
 import { descriptor, DIGEST, encode, image, index } from './manifest-fixtures.ts';
 
 const { ociManifest, ociIndex, dockerManifest, dockerManifestList } = MEDIA_TYPE;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { MEDIA_TYPE } from '../../src/oci/descriptor.ts';
-import { readStoredManifest } from '../../src/oci/manifest.ts';
+import { readStoredManifest } from '../../src/oci/stored-manifest.ts';
 import { descriptor, DIGEST, encode, image, index } from './manifest-fixtures.ts';
 
 const layers = [{ blobSum: DIGEST }, { blobSum: 'bad' }, {}, { blobSum: DIGEST }];
