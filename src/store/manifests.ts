@@ -71,13 +71,13 @@ export class StoredManifests implements Manifests {
   /** The bytes are verified: writing them again heals a copy that a crash cut short, so only a whole one is kept. */
   async #bytesChange(digest: Digest, bytes: Uint8Array): Promise<Change | undefined> {
     const key = blobKey(digest);
-    return (await this.#tools.objects.size(key)) === bytes.byteLength ? undefined : { write: key, bytes };
+    return (await this.#tools.objects.isSettled(key, bytes.byteLength)) ? undefined : { write: key, bytes };
   }
 
   async #revisionChange(digest: Digest): Promise<Change | undefined> {
     const key = revisionLinkKey(this.#name, digest);
-    const link = await this.#tools.objects.link(key);
-    return link === digest ? undefined : { write: key, bytes: linkBytes(digest) };
+    const settled = await this.#tools.objects.hasSettledLink(key, digest);
+    return settled ? undefined : { write: key, bytes: linkBytes(digest) };
   }
 
   /** `registry:2` lists, and its collector spares, only repositories that have a `_layers` folder. */

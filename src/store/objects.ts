@@ -22,6 +22,9 @@ import { moveByCopy } from './move-by-copy.ts';
 
 const TEXT = new TextDecoder('latin1');
 
+/** Milliseconds after which an object is durable, whoever wrote it: until then its writer may not have synced it. */
+const SETTLED_AFTER = 60_000;
+
 export class Objects {
   readonly driver: StorageDriver;
   readonly #small;
@@ -77,6 +80,18 @@ export class Objects {
     if (bytes === undefined) return undefined;
     const text = TEXT.decode(bytes).trimEnd();
     return isDigest(text) ? text : undefined;
+  }
+
+  /** Whether the object has those bytes' number and was made long enough ago that a crash cannot take it back. */
+  async isSettled(key: string, size?: number): Promise<boolean> {
+    const info = await this.info(key);
+    if (info === undefined || (size !== undefined && info.size !== size)) return false;
+    return Date.now() - info.modified > SETTLED_AFTER;
+  }
+
+  /** Whether there is such a link, made long enough ago that it need not be written again to be durable. */
+  async hasSettledLink(key: string, digest: Digest): Promise<boolean> {
+    return (await this.link(key)) === digest && (await this.isSettled(key));
   }
 
   async writeLink(key: string, digest: Digest): Promise<void> {

@@ -114,7 +114,7 @@ export async function referrerChange(
   referrer: Referrer,
 ): Promise<Change | undefined> {
   const key = referrerKey(name, subject, referrer.digest);
-  if (await objects.exists(key)) return undefined;
+  if (await objects.isSettled(key)) return undefined;
   return { write: key, bytes: Buffer.from(JSON.stringify(describe(referrer))) };
 }
 

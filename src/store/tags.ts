@@ -136,11 +136,14 @@ export async function writeTags(
     const history = await Promise.all(
       tags.map(async (tag): Promise<Change | undefined> => {
         const key = tagIndexKey(name, tag, digest);
-        return (await objects.link(key)) === digest ? undefined : { write: key, bytes };
+        return (await objects.hasSettledLink(key, digest)) ? undefined : { write: key, bytes };
       }),
     );
     await objects.commit([...before, ...history.filter((entry) => entry !== undefined)]);
-    const moved = tags.filter((_, index) => current[index] !== digest);
+    const settled = await Promise.all(
+      tags.map((tag) => objects.hasSettledLink(tagCurrentKey(name, tag), digest)),
+    );
+    const moved = tags.filter((_, index) => settled[index] !== true);
     try {
       await objects.commit(moved.map((tag) => ({ write: tagCurrentKey(name, tag), bytes })));
     } catch (error) {
@@ -195,7 +198,10 @@ async function withTagLock(
   }
   try {
     await work();
-  } finally {
-    await objects.driver.delete([key], { volatile: true });
+  } catch (error) {
+    // With the folders that were made for it: nothing else may be in them.
+    await objects.driver.delete([key]).catch(() => undefined);
+    throw error;
   }
+  await objects.driver.delete([key], { volatile: true });
 }

@@ -14,9 +14,6 @@ import type { LiveDigests } from './live-digests.ts';
 import { linkBytes, type Objects, streamOf } from './objects.ts';
 import { receive } from './receive.ts';
 
-/** A blob that is there already is replaced when it is younger than this: its maker may not have synced it yet. */
-const SETTLED_AFTER = 60_000;
-
 /** What the uploads of all repositories of one process share. */
 export interface UploadTools {
   readonly objects: Objects;
@@ -192,11 +189,11 @@ export class StoredUploads implements Uploads {
     const { objects, live } = this.#tools;
     const { claim, prefix, offset } = session;
     const key = blobKey(digest);
-    const existing = await objects.info(key);
+    const settled = await objects.isSettled(key, offset);
     // From here on the session is over for everybody else, also while its file moves.
     await objects.driver.delete([`${prefix}startedat`], { volatile: true });
     const link = { write: layerLinkKey(this.#name, digest), bytes: linkBytes(digest) };
-    if (existing?.size === offset && Date.now() - existing.modified > SETTLED_AFTER) {
+    if (settled) {
       await objects.commit([link]);
       await claim.discard();
     } else {
