@@ -124,7 +124,8 @@ export class Claim {
    */
   async commit(key: string, link: { readonly write: string; readonly bytes: Uint8Array }): Promise<void> {
     try {
-      await this.#objects.commit([{ move: this.key, to: key }, link]);
+      // The link first: when the storage fails between the two, the upload is still there to be finished.
+      await this.#objects.commit([link, { move: this.key, to: key }]);
     } catch (error) {
       if (error instanceof ObjectNotFound) throw unknownUpload();
       throw error;

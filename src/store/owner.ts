@@ -11,11 +11,15 @@ export const SILENT_FOR = 120_000;
 
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 12);
 
-/** Clock ticks since boot at which a process began: tells a process from a later one with the same number. */
+/**
+ * Clock ticks since boot at which a process began: tells a process from a later one with the same number. One that
+ * has ended but whose parent has not asked how (common in containers) is no more.
+ */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
   } catch {
     return undefined;
   }

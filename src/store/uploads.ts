@@ -163,6 +163,7 @@ export class StoredUploads implements Uploads {
       if (sync) await writer.sync();
     } catch (error) {
       running?.stop();
+      session.running = undefined;
       throw error;
     } finally {
       await writer.close();

@@ -51,6 +51,25 @@ describe('leftovers of writers', () => {
     expect(names()).toEqual([living, foreign].sort());
   });
 
+  test('those of a process that has ended but that its parent has not asked about are swept', async () => {
+    // A shell that waits for one child and never for the other.
+    const script = 'sleep 0 & echo $!; exec sleep 60';
+    const parent = spawn(requireTool('sh'), ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      const pid = Number(String((await once(parent.stdout, 'data'))[0]));
+      let stat = '';
+      while (!stat.includes(') Z ')) stat = (await run('cat', [`/proc/${pid}/stat`])).stdout;
+      const [host] = temporaryName().split('.');
+      const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+      writeFileSync(join(subject.root, '_entrepot/tmp', `${host}.${pid}.${start}.1`), 'x');
+      new FilesystemDriver(subject.root).prepare();
+      expect(names()).toEqual([]);
+    } finally {
+      parent.kill('SIGKILL');
+      await once(parent, 'exit');
+    }
+  });
+
   test('a folder for them that was removed under a running driver is made again', async () => {
     await rm(join(subject.root, '_entrepot'), { recursive: true });
     await subject.driver.write('a', bytes('x'));

@@ -1,15 +1,14 @@
 import { type RegistryOptions, type RunningRegistry, startRegistry } from '../harness/running-registry.ts';
 import { entrepotCommand } from '../harness/entrepot.ts';
 import { requireTool } from '../harness/tools.ts';
+import { descendantsOf, untilEnded } from './worker-pids.ts';
 
 /**
- * Starts Entrepot with one worker under strace, with system calls tampered with as its `-e inject=` says. strace
- * counts `when=` for each thread; the runtime is told to have one thread for files, so that this counts all.
+ * Starts Entrepot with one worker under strace, which tampers with system calls as its `-e inject=` says, e.g.
+ * `rename:signal=KILL:when=3`. strace counts `when=` for each thread of a process by itself. Renames all come from
+ * the main thread; for the syncs the runtime is asked to have as few threads as it can.
  */
-export async function startInjected(
-  inject: string,
-  options: RegistryOptions = {},
-): Promise<RunningRegistry> {
+export async function startInjected(inject: string, options: RegistryOptions = {}): Promise<RunningRegistry> {
   const strace = requireTool('strace');
   const { command, args } = await entrepotCommand();
   const env = {
@@ -21,12 +20,31 @@ export async function startInjected(
   const calls = inject.split(':')[0] ?? '';
   const running = await startRegistry('injected', { ...options, env }, (file) => ({
     command: strace,
-    args: ['-f', '-qqq', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${inject}`, '--', command, ...args, 'serve', file],
+    args: [
+      '-f',
+      '-qqq',
+      '-o',
+      '/dev/null',
+      '-e',
+      `trace=${calls}`,
+      '-e',
+      `inject=${inject}`,
+      '--',
+      command,
+      ...args,
+      'serve',
+      file,
+    ],
   }));
   // strace keeps SIGTERM to itself.
-  const dispose = async () => {
+  const kill9 = async () => {
+    const all = descendantsOf(running.pid);
     await running.kill9();
+    await untilEnded(all);
+  };
+  const dispose = async () => {
+    await kill9();
     await running.dispose();
   };
-  return { ...running, dispose };
+  return { ...running, kill9, dispose };
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { pause } from '../harness/daemon.ts';
 
 /** The processes that a process has made and that still run, in the order of their making. */
 export function childrenOf(pid: number): number[] {
@@ -15,4 +16,28 @@ export function residentBytes(pid: number): number {
   const kilobytes = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
   if (kilobytes === undefined) throw new Error(`process ${pid} has ended`);
   return Number(kilobytes) * 1024;
+}
+
+/** All processes below one, however deep. */
+export function descendantsOf(pid: number): number[] {
+  return childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)]);
+}
+
+/**
+ * Waits until processes have ended, whether or not anybody has asked how. A group that is killed ends one by one.
+ * @throws Error when one still runs after 10 s
+ */
+export async function untilEnded(pids: readonly number[]): Promise<void> {
+  for (const end = Date.now() + 10_000; pids.some(isRunning); await pause(5)) {
+    if (Date.now() > end) throw new Error(`still running: ${pids.filter(isRunning).join(', ')}`);
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
 }

@@ -12,11 +12,15 @@ const ABANDONED_AFTER = 24 * 3600_000;
 
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 12);
 
-/** When a process of this machine began, in clock ticks since boot; '0' where the system does not tell. */
+/**
+ * When a living process of this machine began, in clock ticks since boot; '0' where the system does not tell. One
+ * that has ended but whose parent has not asked how (common in containers) lives no more.
+ */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '0';
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : (fields[19] ?? '0');
   } catch {
     return undefined;
   }
