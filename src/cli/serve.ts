@@ -35,6 +35,8 @@ export async function serve(file: string | undefined): Promise<number> {
     });
   } catch (error) {
     if (!isExpected(error)) throw error;
+    if (error instanceof ConfigError)
+      for (const warning of error.warnings) process.stderr.write(`warning: ${warning}\n`);
     process.stderr.write(`${error.message}\n`);
     return 1;
   }

@@ -12,6 +12,7 @@ export async function showConfig(file: string | undefined): Promise<number> {
     return 0;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
+    for (const warning of error.warnings) process.stderr.write(`warning: ${warning}\n`);
     process.stderr.write(`${error.message}\n`);
     return 1;
   }

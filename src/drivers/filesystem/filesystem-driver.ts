@@ -82,7 +82,7 @@ export class FilesystemDriver
       const failure = storageError(error, '', this.#root);
       if (failure instanceof ObjectNotFound) {
         throw new StorageFailure(
-          `${this.#root}: there is a file where a folder is needed (ENOTDIR)`,
+          `${this.#root}: the folder cannot be made: a part of the path is a file, or cannot have folders (ENOTDIR)`,
           'ENOTDIR',
         );
       }
