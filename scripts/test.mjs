@@ -25,13 +25,13 @@ const RUN_LIMIT = 10 * 60_000;
 const TEST_LIMIT = 60_000;
 
 /** Folders whose tests talk to a started server only, and so hold for every form of it. */
-const BLACK_BOX = ['conformance', 'security', 'dropin', 'clients', 'faults'];
+const BLACK_BOX = ['conformance', 'security', 'dropin', 'clients', 'processes', 'faults'];
 
 /** Which of them are run again in which form. Real clients and faults exercise what all forms share. */
 const FORMS = {
-  executable: ['conformance', 'security', 'dropin'],
-  node24: ['conformance', 'security'],
-  node20: ['conformance', 'security'],
+  executable: ['conformance', 'security', 'dropin', 'processes'],
+  node24: ['conformance', 'security', 'processes'],
+  node20: ['conformance', 'security', 'processes'],
 };
 
 const totals = { passed: 0, failed: 0 };

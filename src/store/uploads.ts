@@ -128,6 +128,9 @@ export class StoredUploads implements Uploads {
       return await work(session);
     } catch (error) {
       if (!isTold(error) && !(await objects.exists(claim.key))) throw unknownUpload(); // cancelled meanwhile
+      // After a failed sync the system may have dropped pages and call the next sync a success: the bytes that
+      // it held cannot be acknowledged any more, so the client has to send them again.
+      if (error instanceof StorageFailure && error.code === 'EIO' && claim.held) await claim.discard();
       throw error;
     } finally {
       if (claim.held) {

@@ -58,6 +58,8 @@ export class SortedDirectories {
   #keep(path: string, kept: Kept): void {
     const cost = kept.names.length + DIRECTORY_COST;
     if (cost > MAX_NAMES) return;
+    const earlier = this.#kept.get(path); // of a reading that ran beside this one
+    if (earlier !== undefined) this.#forget(path, earlier);
     for (const [oldest, { names }] of this.#kept) {
       if (this.#cost + cost <= MAX_NAMES) break;
       this.#kept.delete(oldest);
