@@ -229,3 +229,15 @@ export async function* bodyChunks(
     cancel();
   }
 }
+
+/** Index of the first of the sorted names that is greater than `after`. */
+export function firstAfter(names: readonly string[], after: string): number {
+  let low = 0;
+  let high = names.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((names[middle] ?? '') > after) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

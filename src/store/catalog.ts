@@ -1,7 +1,8 @@
+import { firstAfter } from '../drivers/driver.ts';
 import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest } from '../oci/registry.ts';
 import { REPOSITORIES, repositoryPrefix } from './layout.ts';
-import { firstAfter, type Objects } from './objects.ts';
+import type { Objects } from './objects.ts';
 
 /** What a repository's folder holds when there is content in it; an upload alone does not make a repository. */
 const CONTENT = new Set(['_layers', '_manifests']);

@@ -173,18 +173,6 @@ export function linkBytes(digest: Digest): Uint8Array {
   return Buffer.from(digest, 'latin1');
 }
 
-/** Index of the first of the sorted names that is greater than `after`. */
-export function firstAfter(names: readonly string[], after: string): number {
-  let low = 0;
-  let high = names.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((names[middle] ?? '') > after) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
 /** The body as a stream. */
 export function streamOf(body: Blob | ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
   return body instanceof Blob ? body.stream() : body;

@@ -1,11 +1,11 @@
-import { type Change, ObjectExists } from '../drivers/driver.ts';
+import { type Change, firstAfter, ObjectExists } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
 import type { Page, PageRequest, Tags } from '../oci/registry.ts';
 import { holdsAnything } from './catalog.ts';
 import { tagCurrentKey, tagIndexKey, tagLockKey, tagPrefix, tagsPrefix } from './layout.ts';
-import { firstAfter, linkBytes, type Objects } from './objects.ts';
+import { linkBytes, type Objects } from './objects.ts';
 import { unknownManifest } from './linked-manifests.ts';
 
 /** A conditional change waits this long for another one of the same tag, in milliseconds. */

@@ -21,6 +21,7 @@ import {
   type AppendWriter,
   type Change,
   type Commits,
+  firstAfter,
   bodyChunks,
   type ListOptions,
   type ListsNames,
@@ -39,7 +40,7 @@ import { openAppend } from './append-writer.ts';
 import { commitChanges } from './commit.ts';
 import { makeDirectory, syncDirectories, syncFile } from './durability.ts';
 import { codeOf, isAbsent, storageError, systemFailure } from './failures.ts';
-import { entriesInKeyOrder, firstAfter, SortedDirectories } from './listing.ts';
+import { entriesInKeyOrder, SortedDirectories } from './listing.ts';
 import { placeFile, placeNewFile } from './placing.ts';
 import { sweepTemporary, temporaryName } from './temporary.ts';
 

@@ -106,18 +106,6 @@ async function readLarge(path: string): Promise<string[]> {
   }
 }
 
-/** Index of the first name greater than `after`. */
-export function firstAfter(names: readonly string[], after: string): number {
-  let low = 0;
-  let high = names.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((names[middle] ?? '') > after) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
 export interface Entry {
   readonly name: string;
   readonly directory: boolean;
