@@ -30,7 +30,7 @@ function failing(
     count += 1;
     if (count !== at && !(lasting && count > at)) return;
     failed = true;
-    throw new StorageFailure(`${method} of ${key} fails (EIO)`, 'EIO');
+    throw new StorageFailure(`${method} of ${key} fails (ENOSPC)`, 'ENOSPC');
   };
   return { driver: watched(driver, { [when]: fail }), failed: () => failed };
 }
