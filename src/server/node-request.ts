@@ -69,6 +69,7 @@ export function requestOf(
   outgoing: ServerResponse,
   encrypted: boolean,
 ): Request | undefined {
+  if (isAmbiguous(incoming)) return undefined;
   const url = urlOf(incoming, encrypted);
   const method = incoming.method ?? 'GET';
   if (url === undefined || UNWANTED.has(method)) return undefined;
@@ -81,6 +82,12 @@ export function requestOf(
   if (method === 'GET' || method === 'HEAD' || !hasBody(incoming))
     return new NodeRequest(url, init, outgoing);
   return new NodeRequest(url, { ...init, body: bodyOf(incoming), duplex: 'half' }, outgoing);
+}
+
+/** Another coding beside `chunked` is read differently by different servers; Bun refuses it as well. */
+function isAmbiguous({ headersDistinct }: IncomingMessage): boolean {
+  const codings = headersDistinct['transfer-encoding'];
+  return codings !== undefined && (codings.length !== 1 || codings[0]?.trim().toLowerCase() !== 'chunked');
 }
 
 function hasBody(incoming: IncomingMessage): boolean {
