@@ -3,13 +3,26 @@
  * Its form is `<host>-<pid>-<start>-<random>`; see claims.ts for its use.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
 /** A writer of another machine that has not touched its file for so long (milliseconds) is taken for dead. */
 export const SILENT_FOR = 120_000;
 
-const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 12);
+/**
+ * Where process numbers mean the same: the machine since it was started, and on Linux the namespace of its processes,
+ * since two containers can share a host's name and still not see each other's processes.
+ */
+function processSpace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+    return `${hostname()} ${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return hostname();
+  }
+}
+
+const HOST = createHash('sha256').update(processSpace()).digest('hex').slice(0, 12);
 
 /**
  * Clock ticks since boot at which a process began: tells a process from a later one with the same number. One that

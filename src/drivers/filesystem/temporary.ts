@@ -2,7 +2,7 @@
  * Names for files that are being written. They live in one folder of the root, so that what a crash leaves
  * behind is found at once. A name tells its maker: `<host>.<pid>.<start>.<counter>`.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -10,7 +10,19 @@ import { join } from 'node:path';
 /** Older leftovers of other machines are removed; in milliseconds. A file still written to is younger. */
 const ABANDONED_AFTER = 24 * 3600_000;
 
-const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 12);
+/**
+ * Where process numbers mean the same: the machine, and on Linux the namespace of its processes, since two containers
+ * can share a host's name and still not see each other's processes.
+ */
+function processSpace(): string {
+  try {
+    return `${hostname()} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return hostname();
+  }
+}
+
+const HOST = createHash('sha256').update(processSpace()).digest('hex').slice(0, 12);
 
 /**
  * When a living process of this machine began, in clock ticks since boot; '0' where the system does not tell. One
