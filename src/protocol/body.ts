@@ -44,3 +44,31 @@ function tooLarge(limit: number): RegistryError {
     headers: { Connection: 'close' },
   });
 }
+
+/** Bytes of a refused body that are read all the same, and for how long (milliseconds). Go's server has the same amount. */
+const DRAINED = 256 * 1024;
+const DRAIN_TIME = 2_000;
+
+/**
+ * Reads what is left of a small refused body. A connection that is closed with unread bytes is reset, and the reset can
+ * overtake the answer: the client would see a broken connection and never learn why.
+ */
+export async function drainRefused({ headers, body, bodyUsed }: Request): Promise<void> {
+  if (body === null || bodyUsed || body.locked || Number(headers.get('content-length') ?? 0) > DRAINED)
+    return;
+  const reader = body.getReader();
+  const stop = () => void reader.cancel().catch(() => undefined);
+  const timer = setTimeout(stop, DRAIN_TIME);
+  try {
+    for (let size = 0; size <= DRAINED;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      size += value.byteLength;
+    }
+    stop();
+  } catch {
+    // The client has left; there is nobody to tell.
+  } finally {
+    clearTimeout(timer);
+  }
+}

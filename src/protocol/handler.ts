@@ -4,6 +4,7 @@ import type { AccessRecord, Logger } from '../log.ts';
 import { redactQuery } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Registry } from '../oci/registry.ts';
+import { drainRefused } from './body.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import { errorResponse, type Failure, failureResponse } from './errors.ts';
 import { actionsOf, type Connection, type Exchange, type ProtocolSettings } from './exchange.ts';
@@ -81,6 +82,7 @@ async function answer(
       route,
     );
   } catch (error) {
+    if (!READS.has(method)) await drainRefused(request);
     if (error instanceof RegistryError) return errorResponse(readable(error, method), settings.headers);
     if (request.signal.aborted) return new Response(null, { status: 499 }); // the client has left; for the log
     const failure = describeFailure(error);
