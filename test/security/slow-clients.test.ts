@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { pause } from '../harness/daemon.ts';
-import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
+import { defaultRuntime, type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import { ask, beginUpload, closing, digestBy, pushBlob, residentBytes } from './images.ts';
 import { RawConnection } from './raw-http.ts';
@@ -18,6 +18,9 @@ const PATIENCE = 240_000;
 const HONEST_SECONDS = 75;
 
 let registry: RunningRegistry;
+/** Bytes that the processes may grow by while all of this file's clients are at work: Node lets its heap grow before it collects. */
+const GROWTH = (defaultRuntime().startsWith('node') ? 256 : 100) * 1024 * 1024;
+
 beforeAll(async () => {
   registry = await startEntrepot({ workers: 1 });
 });
@@ -130,7 +133,7 @@ test.concurrent(
         await ask(registry.url, closing(location, digestBy('sha256', bytes)), 201, { method: 'PUT' });
       }),
     );
-    expect((await residentBytes(registry.pid)) - before).toBeLessThan(100 * 1024 * 1024);
+    expect((await residentBytes(registry.pid)) - before).toBeLessThan(GROWTH);
   },
   PATIENCE + 30_000,
 );
