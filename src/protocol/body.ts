@@ -2,6 +2,10 @@ import { RegistryError } from '../oci/errors.ts';
 import type { Exchange } from './exchange.ts';
 import { StallWatch } from './stall-watch.ts';
 
+/** Bytes of a refused body that are read all the same, and for how long (milliseconds). Go's server has the same amount. */
+const DRAINED = 256 * 1024;
+const DRAIN_TIME = 2_000;
+
 /**
  * Reads a small body whole. The limit holds while it streams, so that a body without end costs no more memory
  * than the limit (CVE-2017-11468).
@@ -23,6 +27,9 @@ export async function readLimited({ request, connection }: Exchange, limit: numb
       if (done) break;
       size += value.byteLength;
       if (size > limit) {
+        // Read a little further, and kept no more: the end is often near, and then the answer is not lost to a reset.
+        chunks.length = 0;
+        if (size <= limit + DRAINED) continue;
         abort();
         throw tooLarge(limit);
       }
@@ -30,6 +37,7 @@ export async function readLimited({ request, connection }: Exchange, limit: numb
       watch.progress();
     }
     watch.signal.throwIfAborted();
+    if (size > limit) throw tooLarge(limit);
   } finally {
     watch.stop();
   }
@@ -44,10 +52,6 @@ function tooLarge(limit: number): RegistryError {
     headers: { Connection: 'close' },
   });
 }
-
-/** Bytes of a refused body that are read all the same, and for how long (milliseconds). Go's server has the same amount. */
-const DRAINED = 256 * 1024;
-const DRAIN_TIME = 2_000;
 
 /**
  * Reads what is left of a small refused body. A connection that is closed with unread bytes is reset, and the reset can

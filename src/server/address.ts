@@ -1,4 +1,5 @@
 import { stat, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Address } from './listener.ts';
 
 /** An address that cannot be listened on. The message is one line for the operator and says what to do. */
@@ -37,11 +38,22 @@ const SOCKET_ADVICE: Readonly<Record<string, string>> = {
 export function addressFailure(address: Address, error: unknown): AddressUnavailable {
   if (error instanceof AddressUnavailable) return error;
   let code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-  // Bun tells an unknown host as "not connected" from its server and without any code from node:net.
-  if (code === 'ENOTCONN' || code === 'EAI_AGAIN' || code === '') code = 'ENOTFOUND';
+  if (code === 'EAI_AGAIN') code = 'ENOTFOUND';
   const advice = ('unix' in address ? SOCKET_ADVICE : ADVICE)[code];
   const reason = advice ?? (error instanceof Error ? error.message : String(error));
   return new AddressUnavailable(`cannot listen on ${formatAddress(address)}: ${reason}`, code, error);
+}
+
+/**
+ * Whether the host is a name that does not resolve. To be asked after a failure: Bun 1.4.4 tells that one by
+ * whatever error code the system had last.
+ */
+export async function isUnknownHost(hostname: string): Promise<boolean> {
+  const { lookup } = await import('node:dns/promises');
+  return lookup(hostname).then(
+    () => false,
+    () => true,
+  );
 }
 
 /** Whether the machine lacks IPv6, as told by a failure to listen on `::`. */
@@ -53,17 +65,25 @@ export function lacksIpv6(error: unknown): boolean {
 /**
  * Removes the socket file that a killed process left behind. One that somebody answers on is left alone, and so
  * is what is no socket.
- * @throws AddressUnavailable when the path is in use, or is something else than a socket
+ * @throws AddressUnavailable when the path is in use, is something else than a socket, or has no folder
  */
 export async function clearStaleSocket(path: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
-  if (found === undefined) return;
+  if (found === undefined) {
+    // Node tells a missing folder as a missing right.
+    const folder = await stat(dirname(path)).catch(() => undefined);
+    if (folder === undefined) throw addressFailure({ unix: path }, coded('ENOENT'));
+    return;
+  }
   if (!found.isSocket()) {
     throw new AddressUnavailable(`cannot listen on ${path}: it exists and is no socket`, 'EEXIST');
   }
-  if (await answers(path))
-    throw addressFailure({ unix: path }, Object.assign(new Error(), { code: 'EADDRINUSE' }));
+  if (await answers(path)) throw addressFailure({ unix: path }, coded('EADDRINUSE'));
   await unlink(path).catch(() => undefined);
+}
+
+function coded(code: string): Error {
+  return Object.assign(new Error(code), { code });
 }
 
 async function answers(path: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import type { Address, Connection, Handler, Listener, ListenOptions } from './listener.ts';
-import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
+import { addressFailure, clearStaleSocket, isUnknownHost, lacksIpv6 } from './address.ts';
 import { FAILURE_BODY, FAILURE_INIT, repairRequest } from './request-target.ts';
 
 /** One object a request and nothing else: this passes some 30 000 requests a second on one core. */
@@ -46,7 +46,7 @@ class BunConnection implements Connection {
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { address } = options;
   if ('unix' in address) await clearStaleSocket(address.unix);
-  const server = bind(options);
+  const server = await bind(options);
   return {
     hostname: 'unix' in address ? address.unix : (server.hostname ?? address.hostname),
     port: server.port ?? 0,
@@ -57,7 +57,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   };
 }
 
-function bind(options: ListenOptions): Bun.Server<undefined> {
+async function bind(options: ListenOptions): Promise<Bun.Server<undefined>> {
   const { address } = options;
   try {
     if ('unix' in address || address.hostname !== '') return serve(options, address);
@@ -68,7 +68,8 @@ function bind(options: ListenOptions): Bun.Server<undefined> {
       return serve(options, { hostname: '0.0.0.0', port: address.port });
     }
   } catch (error) {
-    throw addressFailure(address, error);
+    const unknown = 'hostname' in address && (await isUnknownHost(address.hostname));
+    throw addressFailure(address, unknown ? Object.assign(new Error(), { code: 'ENOTFOUND' }) : error);
   }
 }
 

@@ -22,6 +22,9 @@ export interface Connection {
  * `request.signal` aborts when the client leaves before the answer is sent; for the body of a file Bun 1.4.4 tells
  * it only to a handler that awaited I/O before its answer, and not each time, so nothing may depend on it. A handler that throws is answered
  * with a bare 500, so it had better not.
+ *
+ * A body of text, bytes or a `Blob` is sent with its length. For a stream Bun 1.4.4 drops the `content-length` that
+ * the response has and sends chunks (Node keeps it), so a stream that cannot give all of it must fail, not close.
  */
 export type Handler = (request: Request, connection: Connection) => Promise<Response>;
 

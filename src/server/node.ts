@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Address, Connection, Handler, Listener, ListenOptions } from './listener.ts';
+import type { ListenOptions as NodeListenOptions } from 'node:net';
 import { createServer as createPlainServer } from 'node:http';
 import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
 import { MAX_HEADERS, requestOf } from './node-request.ts';
@@ -29,7 +30,7 @@ class NodeConnection implements Connection {
 
 /**
  * Listens by node:http or node:https, with the limits and the URL form that `Bun.serve` has. In a worker of
- * node:cluster the parent accepts the connections, which takes the place of `reusePort`.
+ * node:cluster (Node 20) the parent accepts the connections, which takes the place of `reusePort`.
  * @throws AddressUnavailable
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
@@ -46,7 +47,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'),
   );
   try {
-    await bindAny(server, address);
+    await bindAny(server, address, options.reusePort);
   } catch (error) {
     throw addressFailure(address, error);
   }
@@ -84,18 +85,19 @@ async function createServer(options: ListenOptions): Promise<Server> {
   return server;
 }
 
-async function bindAny(server: Server, address: Address): Promise<void> {
+async function bindAny(server: Server, address: Address, reusePort: boolean): Promise<void> {
   if ('unix' in address) return bind(server, { path: address.unix });
-  if (address.hostname !== '') return bind(server, { host: address.hostname, port: address.port });
+  const { hostname: host, port } = address;
+  if (host !== '') return bind(server, { host, port, reusePort });
   try {
-    await bind(server, { host: '::', port: address.port });
+    await bind(server, { host: '::', port, reusePort });
   } catch (error) {
     if (!lacksIpv6(error)) throw error;
-    await bind(server, { host: '0.0.0.0', port: address.port });
+    await bind(server, { host: '0.0.0.0', port, reusePort });
   }
 }
 
-function bind(server: Server, where: { path: string } | { host: string; port: number }): Promise<void> {
+function bind(server: Server, where: NodeListenOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(where, () => {

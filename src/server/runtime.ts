@@ -8,3 +8,10 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const runtime = typeof Bun === 'undefined' ? await import('./node.ts') : await import('./bun.ts');
   return runtime.listen(options);
 }
+
+/** Whether several processes can listen on one port by themselves (SO_REUSEPORT): Bun, and Node from 22.12 on. */
+export function sharesPorts(): boolean {
+  if (typeof Bun !== 'undefined') return true;
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  return major > 22 || (major === 22 && minor >= 12);
+}

@@ -6,7 +6,7 @@ import type { Address } from './listener.ts';
 import type { SupervisorLog, WorkerCannotStart } from './worker-slot.ts';
 import { unlink } from 'node:fs/promises';
 import { isatty } from 'node:tty';
-import { listen } from './runtime.ts';
+import { listen, sharesPorts } from './runtime.ts';
 import { WorkerSlot } from './worker-slot.ts';
 
 export interface SuperviseOptions {
@@ -42,7 +42,7 @@ const INTERRUPTED = 130;
 export async function supervise(options: SuperviseOptions): Promise<number> {
   const address = await claim(options.address);
   const shared = !('unix' in address);
-  const start = { address, reusePort: shared && typeof Bun !== 'undefined', message: options.startMessage };
+  const start = { address, reusePort: shared && sharesPorts(), message: options.startMessage };
   let over = false;
   let end: (how: End) => void = () => undefined;
   const ended = new Promise<End>((resolve) => {

@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts';
+import { sharesPorts } from './runtime.ts';
 import { WORKER_VARIABLE } from './worker-messages.ts';
 
 /** Threads for file work: most of them wait for the disk, and syncs that wait together share a journal commit. */
@@ -32,7 +33,7 @@ export interface WorkerProcess {
 
 /** Starts this same program again, with the same arguments, as worker `number`. */
 export async function startWorker(number: number, start: WorkerStart): Promise<WorkerProcess> {
-  const child = typeof Bun === 'undefined' ? await fork(number) : await spawn(number);
+  const child = sharesPorts() ? await spawn(number) : await fork(number);
   return observe(child, start);
 }
 
@@ -48,8 +49,8 @@ async function spawn(number: number): Promise<ChildProcess> {
 }
 
 /**
- * Node 20 cannot share a port by SO_REUSEPORT, so there the parent accepts the connections (`node:cluster`) and
- * hands them to the workers in turn.
+ * Node 20 cannot share a port, so there the parent accepts the connections (`node:cluster`) and hands them to the
+ * workers in turn. Its defect: a connection that comes in the moment of a drain may be left waiting until the end.
  */
 async function fork(number: number): Promise<ChildProcess> {
   const { default: cluster } = await import('node:cluster');
