@@ -4,6 +4,8 @@ import { accessLine, type LogFormat, logLine, type LogLevel } from './log-lines.
 
 /** Lines are gathered up to this many bytes: a write to a pipe that is no larger never mixes with another process's. */
 const BATCH = 4096;
+/** Bytes kept for a reader of standard output that has stopped reading; further lines are lost. */
+const MAX_UNREAD = 1024 * 1024;
 /** How long a line may be gathered, in milliseconds. */
 const MAX_HELD = 50;
 
@@ -29,7 +31,13 @@ export function createLogger({ format, level, fields }: LogSettings): Logger {
 
 /** The access log, on standard output. Lines are written in batches; those of a process that ends are not lost. */
 export function createAccessLog(format: LogFormat): (record: AccessRecord) => void {
-  const output = new SonicBoom({ fd: 1, sync: false, minLength: BATCH - 1, maxWrite: BATCH });
+  const output = new SonicBoom({
+    fd: 1,
+    sync: false,
+    minLength: BATCH - 1,
+    maxWrite: BATCH,
+    maxLength: MAX_UNREAD,
+  });
   let timer: NodeJS.Timeout | undefined;
   output.on('error', () => undefined); // nobody reads standard output any more: that is no reason to stop serving
   process.on('exit', () => {

@@ -39,6 +39,11 @@ export async function writeCheckpoint(
   await objects.driver.write(keyOf(prefix), Buffer.from(JSON.stringify(checkpoint)), { volatile: true });
 }
 
+/** To be called before an upload's bytes begin anew. */
+export async function forgetCheckpoint(objects: Objects, prefix: string): Promise<void> {
+  await objects.driver.delete([keyOf(prefix)], { volatile: true });
+}
+
 function isCheckpoint(value: unknown): value is Checkpoint {
   if (typeof value !== 'object' || value === null) return false;
   const { algorithm, offset, hex } = value as Partial<Record<keyof Checkpoint, unknown>>;

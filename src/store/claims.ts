@@ -8,6 +8,7 @@
  */
 import { ObjectNotFound, type ObjectInfo } from '../drivers/driver.ts';
 import { RegistryError } from '../oci/errors.ts';
+import { forgetCheckpoint } from './checkpoint.ts';
 import type { Objects } from './objects.ts';
 import { endOwner, isAlive, newOwner } from './owner.ts';
 
@@ -79,6 +80,8 @@ export class Claim {
     if (file === undefined) {
       if (!(await this.#objects.exists(`${this.#prefix}startedat`))) throw unknownUpload();
       // Begun by `registry:2`, which makes the data file only with the first byte on some storages.
+      // Or left by a crash while it was being removed: what was known of its bytes must not count for others.
+      await forgetCheckpoint(this.#objects, this.#prefix);
       const writer = await this.#objects.openAppend(this.key, 0);
       await writer.close();
       return true;

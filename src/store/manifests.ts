@@ -92,7 +92,8 @@ export class StoredManifests implements Manifests {
     const { objects } = this.#tools;
     const link = revisionLinkKey(this.#name, digest);
     if (!(await objects.exists(link))) throw unknownManifest(digest);
-    const manifest = await readLinkedManifest(this.#tools, this.#name, digest);
+    // Damaged bytes must not keep a manifest from being deleted.
+    const manifest = await readLinkedManifest(this.#tools, this.#name, digest).catch(() => undefined);
     // The link first: from then on no request, by digest or by tag, reaches the manifest.
     await objects.driver.delete([link]);
     for await (const tag of tagsOf(objects, this.#name)) {

@@ -105,10 +105,15 @@ class TagNames {
   }
 }
 
-/** Removes a tag with its history. The current link goes first: with it the tag is gone for everybody. */
+/**
+ * Removes a tag with its history. The current link goes first: with it the tag is gone for everybody. The rest is
+ * removed key by key, as a push that comes at the same moment makes the tag anew in the same place.
+ */
 export async function deleteTag(objects: Objects, name: RepositoryName, tag: Tag): Promise<void> {
   await objects.driver.delete([tagCurrentKey(name, tag)]);
-  await objects.driver.delete([tagPrefix(name, tag)]);
+  const history: string[] = [];
+  for await (const { key } of objects.driver.list(`${tagPrefix(name, tag)}index/`)) history.push(key);
+  await objects.driver.delete(history);
 }
 
 /**

@@ -108,8 +108,12 @@ export class StoredUploads implements Uploads {
     const prefix = uploadPrefix(this.#name, id);
     if ((await findUploadFile(objects, prefix)) === undefined) throw unknownUpload();
     live.drop(id);
-    // A writer that is at work loses the name of its file, and with it the right to finish.
-    await objects.driver.delete([prefix]);
+    // A writer that is at work loses the name of its file, and with it the right to finish. It may be renaming the
+    // file at this very moment, which a removal can miss, so it is looked for again.
+    for (let attempt = 0; attempt < 5; attempt += 1) {
+      await objects.driver.delete([prefix]);
+      if ((await findUploadFile(objects, prefix)) === undefined) return;
+    }
   }
 
   /** Runs `work` with the exclusive right to write; afterwards, and after a failure, the session goes on. */

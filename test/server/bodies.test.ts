@@ -43,6 +43,16 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
   const fileUrl = () => subject.url(`/file?path=${encodeURIComponent(file)}`);
 
   describe('responses', () => {
+    // Node reads a file by its path where the driver told it, and through the blob elsewhere.
+    test.each(['', '&marked=1'])('a file%s is sent whole and in part', async (marked) => {
+      const whole = await fetch(fileUrl() + marked);
+      expect(Buffer.from(await whole.arrayBuffer()).equals(content)).toBe(true);
+      const range = { range: `bytes=5-${2 * MEBIBYTE}` };
+      const part = await fetch(fileUrl() + marked, { headers: range });
+      const expected = content.subarray(5, 2 * MEBIBYTE + 1);
+      expect(Buffer.from(await part.arrayBuffer()).equals(expected)).toBe(true);
+    });
+
     test('a file is sent whole, with its length and no other disposition than ours', async () => {
       const response = await fetch(fileUrl());
       expect(response.headers.get('content-length')).toBe(String(content.length));
@@ -108,13 +118,15 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       expect((await response.arrayBuffer()).byteLength).toBe(400_000);
     });
 
-    test('a body shorter than announced ends the connection', async () => {
+    // Node announces the length and ends the connection; Bun frames a stream by chunks whatever was announced.
+    test('a stream shorter than announced is not filled up by the next response', async () => {
       const client = open();
       client.send('GET /short HTTP/1.1\r\nHost: h\r\n\r\n');
-      const received = await client.rest();
-      // Either it is announced and cut, or framed by what really came.
-      const honest = received.toLowerCase().includes('content-length: 5\r\n');
-      expect(honest || received.split('\r\n\r\n')[1]?.length !== 10).toBe(true);
+      expect((await client.response())?.body).toHaveLength(5);
+      client.send('GET /size HTTP/1.1\r\nHost: h\r\n\r\n');
+      const next = await client.response();
+      expect([undefined, 12_345]).toContain(next?.body.length);
+      client.destroy();
     });
 
     test('a body that fails on the way never looks complete', async () => {

@@ -11,14 +11,17 @@ export interface RawResponse {
 export class RawClient {
   readonly socket: Socket;
   readonly #closed: Promise<void>;
-  #received = Buffer.alloc(0);
+  /** Joined only when looked at, as downloads come in thousands of pieces. */
+  #chunks: Buffer[] = [];
+  #length = 0;
   #over = false;
   #wake: () => void = () => undefined;
 
   constructor(where: NetConnectOpts) {
     this.socket = connect(where);
     this.socket.on('data', (chunk) => {
-      this.#received = Buffer.concat([this.#received, chunk]);
+      this.#chunks.push(chunk);
+      this.#length += chunk.length;
       this.#wake();
     });
     this.socket.on('error', () => undefined);
@@ -43,7 +46,14 @@ export class RawClient {
   /** Everything received until the connection is closed, as Latin-1. */
   async rest(): Promise<string> {
     await this.#closed;
-    return this.#received.toString('latin1');
+    return this.#joined().toString('latin1');
+  }
+
+  #joined(): Buffer {
+    const whole = this.#chunks.length === 1 ? this.#chunks[0] : undefined;
+    const joined = whole ?? Buffer.concat(this.#chunks);
+    this.#chunks = [joined];
+    return joined;
   }
 
   /**
@@ -88,21 +98,22 @@ export class RawClient {
   }
 
   #take(length: number): string {
-    const text = this.#received.subarray(0, length).toString('latin1');
-    this.#received = this.#received.subarray(length);
-    return text;
+    const received = this.#joined();
+    this.#chunks = [received.subarray(length)];
+    this.#length = received.length - Math.min(length, received.length);
+    return received.subarray(0, length).toString('latin1');
   }
 
   async #index(text: string): Promise<number> {
     for (;;) {
-      const found = this.#received.indexOf(text);
+      const found = this.#joined().indexOf(text);
       if (found !== -1 || this.#over) return found;
       await this.#more();
     }
   }
 
   async #atLeast(length: number): Promise<void> {
-    while (this.#received.length < length && !this.#over) await this.#more();
+    while (this.#length < length && !this.#over) await this.#more();
   }
 
   async #more(): Promise<void> {

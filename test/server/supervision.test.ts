@@ -1,0 +1,190 @@
+/** The life of the workers: crashes, drains, replacements. The same on every runtime. */
+import { afterAll, describe, expect, test } from 'bun:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { restartPause } from '../../src/server/worker-slot.ts';
+import { RawClient } from './raw-client.ts';
+import { cleanUp, launch, type Line, RUNTIMES, start, stop, type Subject } from './subject.ts';
+
+afterAll(cleanUp);
+
+test('the pause before a restart doubles from 100 ms to 10 s, after one restart at once', () => {
+  expect([1, 2, 3, 4, 8, 9, 50].map(restartPause)).toEqual([0, 100, 200, 400, 6400, 10_000, 10_000]);
+});
+
+/** The pids of workers, asked by so many new connections. */
+async function workersOf(subject: Subject, connections = 20): Promise<Set<number>> {
+  const pids = new Set<number>();
+  for (let i = 0; i < connections; i += 1) {
+    const response = await fetch(subject.url('/events'), { headers: { connection: 'close' } });
+    pids.add(((await response.json()) as { pid: number }).pid);
+  }
+  return pids;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const says =
+  (text: string) =>
+  (line: Line): boolean =>
+    String(line['message']).includes(text);
+
+/** A download of much more than the kernel buffers, whose reader has not read yet. */
+function slowDownload(subject: Subject, chunks = 64): RawClient {
+  const client = new RawClient({ port: subject.port, host: '127.0.0.1' });
+  client.socket.pause();
+  client.send(`GET /stream?chunks=${chunks}&bytes=1000000 HTTP/1.1\r\nHost: h\r\n\r\n`);
+  return client;
+}
+
+describe.each([...RUNTIMES])('%s', (runtime) => {
+  test('connections are spread over the workers', async () => {
+    const subject = await start(runtime, { workers: 2 });
+    // By chance all of 40 connections fall on one of two about once in 10^12 runs.
+    expect((await workersOf(subject, 40)).size).toBe(2);
+    await stop(subject);
+  }, 120_000);
+
+  test('a crashed worker is logged and replaced, and requests go on', async () => {
+    const subject = await start(runtime, { workers: 2 });
+    const before = await workersOf(subject, 40);
+    await fetch(subject.url('/crash')).catch(() => undefined);
+    const line = await subject.line(says('ended unasked'));
+    expect(line).toMatchObject({ level: 'error', signal: 'SIGKILL', pauseMs: 0 });
+    expect(before.has(Number(line['pid']))).toBe(true);
+    let after = await workersOf(subject, 40);
+    while (after.size < 2 || after.has(Number(line['pid']))) after = await workersOf(subject, 40);
+    await stop(subject);
+  });
+
+  test('the only worker that crashes comes back', async () => {
+    const subject = await start(runtime);
+    await fetch(subject.url('/crash')).catch(() => undefined);
+    await subject.line(says('ended unasked'));
+    while ((await fetch(subject.url('/size')).catch(() => undefined))?.status !== 200) await delay(20);
+    await stop(subject);
+  });
+
+  test('a worker that cannot start is tried five times, then the server ends with 1', async () => {
+    const subject = await launch(runtime, { failStart: 'exit' });
+    const { error } = await subject.line((line) => 'error' in line);
+    expect(error).toContain('could not start 5 times in a row');
+    expect((await subject.exited).code).toBe(1);
+    const failures = subject.lines.filter(says('did not start'));
+    expect(failures).toHaveLength(4 + 1);
+    expect(failures[0]).toMatchObject({ exitCode: 7 });
+  });
+
+  test('a worker that says why it cannot start is tried once', async () => {
+    const subject = await launch(runtime, { failStart: 'failed', workers: 2 });
+    await subject.line((line) => line['error'] === 'no such folder');
+    expect((await subject.exited).code).toBe(1);
+    expect(subject.lines).toHaveLength(1);
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s lets a download finish, and takes no new connection',
+    async (signal) => {
+      const subject = await start(runtime, { workers: 2, drainTimeoutMs: 30_000 });
+      const workers = await workersOf(subject);
+      const client = slowDownload(subject);
+      await delay(200);
+      subject.kill(signal);
+      await subject.line(says(signal));
+      // One that comes in the moment of the drain may be left waiting by Node 20.
+      const refused = () =>
+        fetch(subject.url('/size'), { signal: AbortSignal.timeout(2000) }).then(
+          () => false,
+          () => true,
+        );
+      while (!(await refused())) await delay(20);
+      client.socket.resume();
+      expect((await client.response())?.body).toHaveLength(64_000_000);
+      expect(await subject.exited).toEqual({ code: 0, signal: null });
+      expect([...workers].filter(isAlive)).toEqual([]);
+    },
+  );
+
+  test('SIGTERM ends idle connections at once', async () => {
+    const subject = await start(runtime, { drainTimeoutMs: 60_000 });
+    const client = new RawClient({ port: subject.port, host: '127.0.0.1' });
+    client.send('GET /a HTTP/1.1\r\nHost: h\r\n\r\n');
+    expect((await client.response())?.status).toBe(200);
+    subject.kill('SIGTERM');
+    await client.closed();
+    expect((await subject.exited).code).toBe(0);
+  });
+
+  test('a request that takes longer than the drain timeout is cut, and that is logged', async () => {
+    const subject = await start(runtime, { drainTimeoutMs: 300 });
+    const client = slowDownload(subject);
+    await delay(200);
+    subject.kill('SIGTERM');
+    await subject.line(says('was killed'));
+    expect((await subject.exited).code).toBe(0);
+    client.destroy();
+  });
+
+  test('a second SIGINT ends at once, one that follows at its heels is the same', async () => {
+    const subject = await start(runtime, { drainTimeoutMs: 600_000 });
+    const [worker] = await workersOf(subject);
+    const client = slowDownload(subject);
+    await delay(200);
+    subject.kill('SIGINT');
+    await subject.line(says('SIGINT'));
+    subject.kill('SIGINT');
+    await delay(700);
+    expect(isAlive(worker ?? 0)).toBe(true);
+    subject.kill('SIGINT');
+    expect((await subject.exited).code).toBe(130);
+    while (isAlive(worker ?? 0)) await delay(20);
+    client.destroy();
+  });
+
+  test('workers end when their supervisor is killed', async () => {
+    const subject = await start(runtime, { workers: 2 });
+    const workers = await workersOf(subject, 40);
+    subject.kill('SIGKILL');
+    await subject.exited;
+    while ([...workers].some(isAlive)) await delay(20);
+  });
+
+  test('SIGHUP replaces the workers while a download and requests go on', async () => {
+    const subject = await start(runtime, { workers: 2 });
+    const before = await workersOf(subject, 40);
+    const client = slowDownload(subject);
+    await delay(200);
+    let answered = 0;
+    let failed = 0;
+    const over = new AbortController();
+    const asking = (async () => {
+      while (!over.signal.aborted) {
+        const response = await fetch(subject.url('/size'), { headers: { connection: 'close' } }).catch(
+          () => undefined,
+        );
+        if (response?.status === 200) answered += 1;
+        else failed += 1;
+      }
+    })();
+    subject.kill('SIGHUP');
+    await subject.line(says('is replaced'));
+    client.socket.resume();
+    expect((await client.response())?.body).toHaveLength(64_000_000);
+    const replaced = () => subject.lines.filter(says('is replaced')).length;
+    while (replaced() < 2 || [...before].some(isAlive)) await delay(20);
+    over.abort();
+    await asking;
+    const after = await workersOf(subject, 40);
+    expect([...after].filter((pid) => before.has(pid))).toEqual([]);
+    expect(answered).toBeGreaterThan(0);
+    // A connection that the kernel gave to a worker in the moment of its end is lost with it on Linux.
+    expect(failed).toBeLessThanOrEqual(Math.ceil(answered / 50));
+    await stop(subject);
+  });
+});
