@@ -28,7 +28,7 @@ export async function startUpload(exchange: Exchange, name: RepositoryName): Pro
     try {
       return await finish(exchange, name, id, whole);
     } catch (error) {
-      await uploads.cancel(id).catch(() => undefined); // the client was never told of this session
+      await uploads.cancel(id).catch(() => undefined); // the client was never told of this upload
       throw error;
     }
   }

@@ -55,10 +55,6 @@ export function repositoryMarkKey(name: RepositoryName): string {
   return `${REPOSITORIES}${name}/_layers/_repository`;
 }
 
-export function revisionsPrefix(name: RepositoryName): string {
-  return `${REPOSITORIES}${name}/_manifests/revisions/`;
-}
-
 export function revisionLinkKey(name: RepositoryName, digest: Digest): string {
   return `${REPOSITORIES}${name}/_manifests/revisions/${path(digest)}/link`;
 }
