@@ -12,6 +12,7 @@ import type { Failure } from './protocol/errors.ts';
 import { createHandler } from './protocol/handler.ts';
 import { UploadState } from './protocol/upload-state.ts';
 import type { Handler } from './server/listener.ts';
+import { DRIVER_FOLDER } from './store/layout.ts';
 import { LocalRegistry } from './store/local-registry.ts';
 import type { ManifestRules } from './store/manifest-rules.ts';
 import { Objects } from './store/objects.ts';
@@ -81,7 +82,7 @@ export function createApp(config: Config, log: Logger): App {
 export function openStorage({ storage }: Config): StorageDriver {
   if (storage.driver.kind === 'inmemory') return new MemoryDriver();
   const { rootDirectory } = storage.driver;
-  const driver = new FilesystemDriver(rootDirectory);
+  const driver = new FilesystemDriver(rootDirectory, DRIVER_FOLDER);
   if (storage.readOnly) return driver;
   try {
     driver.prepare();

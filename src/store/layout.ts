@@ -4,6 +4,7 @@
  * which no repository component can, lie where `registry:2` does not look, and can all be derived anew.
  *
  *     docker/registry/v2/
+ *       _entrepot/tmp/                                   * files that are being written
  *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
  *       repositories/<name>/
  *         _layers/<alg>/<hex>/link                         digest of a blob that the repository may serve
@@ -11,8 +12,8 @@
  *         _manifests/revisions/<alg>/<hex>/link            the same for a manifest
  *         _manifests/tags/<tag>/current/link               the digest that the tag points at
  *         _manifests/tags/<tag>/index/<alg>/<hex>/link     each digest that it ever pointed at
- *         _manifests/tags/<tag>/_lock                    * held while a conditional change of the tag is decided
  *         _referrers/<alg>/<hex>/<alg>-<hex>             * of a subject: descriptor (JSON) of one referrer
+ *         _locks/<tag>                                   * the owner, while the tag is changed (locks.ts)
  *         _uploads/<uuid>/data                             the bytes so far, while nobody writes them
  *         _uploads/<uuid>/_data.<owner>                  * the same file while the owner writes it (claims.ts)
  *         _uploads/<uuid>/startedat                        RFC 3339
@@ -26,6 +27,12 @@ import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts';
 import type { RepositoryName, Tag } from '../oci/name.ts';
 
 const ROOT = 'docker/registry/v2';
+
+/**
+ * The driver's own folder, for files that are being written. It lies with the rest, so that it is in one file system
+ * with them also where `docker` is mounted from elsewhere.
+ */
+export const DRIVER_FOLDER = `${ROOT}/_entrepot`;
 
 export const REPOSITORIES = `${ROOT}/repositories/`;
 
@@ -76,7 +83,7 @@ export function tagIndexKey(name: RepositoryName, tag: Tag, digest: Digest): str
 }
 
 export function tagLockKey(name: RepositoryName, tag: Tag): string {
-  return `${REPOSITORIES}${name}/_manifests/tags/${tag}/_lock`;
+  return `${REPOSITORIES}${name}/_locks/${tag}`;
 }
 
 export function referrersPrefix(name: RepositoryName, subject: Digest): string {

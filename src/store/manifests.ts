@@ -11,7 +11,7 @@ import { type ManifestTools, readLinkedManifest, subjectOf, unknownManifest } fr
 import { checkReferences } from './manifest-rules.ts';
 import { linkBytes } from './objects.ts';
 import { deleteReferrer, referrerChange } from './referrers.ts';
-import { deleteTag, resolveTag, tagsOf, writeTags } from './tags.ts';
+import { deleteTagWhere, resolveTag, tagsOf, writeTags } from './tags.ts';
 
 export class StoredManifests implements Manifests {
   readonly #tools: ManifestTools;
@@ -50,20 +50,18 @@ export class StoredManifests implements Manifests {
     await checkReferences(objects, this.#name, manifest, rules);
     const content = { digest, size: bytes.byteLength, mediaType: manifest.mediaType };
     const subject = subjectOf(manifest);
-    const changes = await Promise.all([
-      this.#bytesChange(digest, bytes),
-      this.#revisionChange(digest),
-      this.#markChange(manifest),
-      subject === undefined
-        ? undefined
-        : referrerChange(objects, this.#name, subject, { digest, manifest, size: bytes.byteLength }),
-    ]);
-    await writeTags(objects, this.#name, {
-      tags,
-      digest,
-      before: changes.filter((change) => change !== undefined),
-      precondition,
-    });
+    const missing = async () => {
+      const changes = await Promise.all([
+        this.#bytesChange(digest, bytes),
+        this.#revisionChange(digest),
+        this.#markChange(manifest),
+        subject === undefined
+          ? undefined
+          : referrerChange(objects, this.#name, subject, { digest, manifest, size: bytes.byteLength }),
+      ]);
+      return changes.filter((change) => change !== undefined);
+    };
+    await writeTags(objects, this.#name, { tags, digest, missing, precondition });
     cache.set({ ...content, bytes });
     return { content, subject };
   }
@@ -94,13 +92,21 @@ export class StoredManifests implements Manifests {
     if (!(await objects.exists(link))) throw unknownManifest(digest);
     // Damaged bytes must not keep a manifest from being deleted.
     const manifest = await readLinkedManifest(this.#tools, this.#name, digest).catch(() => undefined);
-    // The link first: from then on no request, by digest or by tag, reaches the manifest.
+    // The link first: from then on no request, by digest or by tag, reaches the manifest. Whoever pushes it anew at
+    // the same moment keeps what belongs to it.
     await objects.driver.delete([link]);
+    const isGone = async () => !(await objects.exists(link));
     for await (const tag of tagsOf(objects, this.#name)) {
-      if ((await resolveTag(objects, this.#name, tag)) === digest) await deleteTag(objects, this.#name, tag);
+      await deleteTagWhere(objects, this.#name, tag, async (target) => target === digest && (await isGone()));
     }
-    const subject = manifest === undefined ? undefined : subjectOf(readStoredManifest(manifest.bytes));
-    if (subject !== undefined) await deleteReferrer(objects, this.#name, subject, digest);
+    const parsed = manifest === undefined ? undefined : readStoredManifest(manifest.bytes);
+    const subject = parsed === undefined ? undefined : subjectOf(parsed);
+    if (manifest === undefined || parsed === undefined || subject === undefined) return;
+    await deleteReferrer(objects, this.#name, subject, digest);
+    if (await isGone()) return;
+    const referrer = { digest, manifest: parsed, size: manifest.size };
+    const change = await referrerChange(objects, this.#name, subject, referrer);
+    if (change !== undefined) await objects.commit([change]);
   }
 }
 

@@ -50,7 +50,8 @@ export class Objects {
     try {
       return new Uint8Array(await new Response(await this.driver.read(key)).arrayBuffer());
     } catch (error) {
-      if (error instanceof ObjectNotFound) return undefined;
+      // It may also have been deleted between the opening and the reading, which ends with an error of the runtime's.
+      if (error instanceof ObjectNotFound || (await this.info(key)) === undefined) return undefined;
       throw error;
     }
   }

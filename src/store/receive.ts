@@ -5,7 +5,7 @@ import type { RunningDigest } from './hashing.ts';
 
 /** Bytes gathered before they are written: the runtimes give 64 KiB at a time, at which writing costs 1.6 ×. */
 const BLOCK = 512 * 1024;
-/** A slow client's bytes are not held back longer than this, in milliseconds: many slow ones would hold much. */
+/** A slow client's bytes are not held back longer than this, in milliseconds: many that stall would hold much. */
 const MAX_HELD = 50;
 /** Bytes after which what was written is synced beside the writing, so that the last sync has little to do. */
 const SYNC_EVERY = 64 * 1024 * 1024;
@@ -45,9 +45,8 @@ export async function receive(
     if (chunk.size !== undefined && received < chunk.size) throw wrongSize(chunk.size);
   } finally {
     signal?.removeEventListener('abort', abort);
-    await sink.flush();
+    await sink.end();
   }
-  await sink.settled();
   return sink.running;
 }
 
@@ -61,8 +60,10 @@ class Sink {
   readonly #writer: AppendWriter;
   #held: Uint8Array[] = [];
   #heldBytes = 0;
-  #heldSince = 0;
+  #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
+  /** Whether a block is being written, or could not be. */
+  #busy = false;
   #sinceSync = 0;
   #syncing: Promise<void> | undefined;
 
@@ -73,22 +74,34 @@ class Sink {
 
   /** A promise, where given, must be awaited before more is added. */
   add(bytes: Uint8Array): Promise<void> | undefined {
-    if (this.#held.length === 0) this.#heldSince = Date.now();
     this.#held.push(bytes);
     this.#heldBytes += bytes.byteLength;
-    if (this.#heldBytes < BLOCK && Date.now() - this.#heldSince < MAX_HELD) return undefined;
-    return this.#turnOver();
+    if (this.#heldBytes >= BLOCK) return this.#turnOver();
+    this.#timer ??= setTimeout(() => this.#overdue(), MAX_HELD);
+    return undefined;
+  }
+
+  #overdue(): void {
+    this.#timer = this.#busy ? setTimeout(() => this.#overdue(), MAX_HELD) : undefined;
+    if (!this.#busy) this.#startBlock();
   }
 
   /** Waits for the block that is being written and starts on the one that was gathered. */
   async #turnOver(): Promise<void> {
     await this.#writing;
+    this.#startBlock();
+  }
+
+  #startBlock(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const block = this.#held;
     const size = this.#heldBytes;
     this.#held = [];
     this.#heldBytes = 0;
     if (size === 0) return;
-    this.#writing = this.#write(block, size);
+    this.#busy = true;
+    this.#writing = this.#write(block, size).then(() => void (this.#busy = false));
     // A failure is seen where the promise is awaited next; until then it must not count as unhandled.
     this.#writing.catch(() => undefined);
   }
@@ -113,7 +126,8 @@ class Sink {
     }
   }
 
-  async flush(): Promise<void> {
+  /** Writes what is held and waits for all that runs, also a sync beside the writing: its failure is the upload's. */
+  async end(): Promise<void> {
     try {
       await this.#turnOver();
       await this.#writing;
@@ -121,11 +135,9 @@ class Sink {
       this.running?.stop();
       this.running = undefined;
       throw error;
+    } finally {
+      clearTimeout(this.#timer);
+      await this.#syncing;
     }
-  }
-
-  /** Waits for the sync that runs beside the writing, if one does: its failure is the upload's. */
-  async settled(): Promise<void> {
-    await this.#syncing;
   }
 }

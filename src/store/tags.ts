@@ -1,17 +1,13 @@
-import { type Change, firstAfter, ObjectExists } from '../drivers/driver.ts';
+import { type Change, firstAfter } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
 import type { Page, PageRequest, Tags } from '../oci/registry.ts';
 import { holdsAnything } from './catalog.ts';
-import { tagCurrentKey, tagIndexKey, tagLockKey, tagPrefix, tagsPrefix } from './layout.ts';
+import { revisionLinkKey, tagCurrentKey, tagIndexKey, tagLockKey, tagPrefix, tagsPrefix } from './layout.ts';
+import { withLocks } from './locks.ts';
 import { linkBytes, type Objects } from './objects.ts';
 import { unknownManifest } from './linked-manifests.ts';
-
-/** A conditional change waits this long for another one of the same tag, in milliseconds. */
-const LOCK_WAIT = 5_000;
-/** A lock this old (milliseconds) was left by a process that died: the change it guards takes milliseconds. */
-const LOCK_STALE = 30_000;
 
 export class StoredTags implements Tags {
   readonly #objects: Objects;
@@ -51,8 +47,8 @@ export class StoredTags implements Tags {
   }
 
   async delete(tag: Tag): Promise<void> {
-    if ((await resolveTag(this.#objects, this.#name, tag)) === undefined) throw unknownManifest(tag);
-    await deleteTag(this.#objects, this.#name, tag);
+    const deleted = await deleteTagWhere(this.#objects, this.#name, tag, () => true);
+    if (!deleted) throw unknownManifest(tag);
   }
 }
 
@@ -106,10 +102,27 @@ class TagNames {
 }
 
 /**
- * Removes a tag with its history. The current link goes first: with it the tag is gone for everybody. The rest is
- * removed key by key, as a push that comes at the same moment makes the tag anew in the same place.
+ * Removes a tag with its history if what it points at is to go, which is asked while nobody else can change the tag.
+ * @returns whether it was removed
  */
-export async function deleteTag(objects: Objects, name: RepositoryName, tag: Tag): Promise<void> {
+export async function deleteTagWhere(
+  objects: Objects,
+  name: RepositoryName,
+  tag: Tag,
+  isToGo: (digest: Digest) => boolean | Promise<boolean>,
+): Promise<boolean> {
+  const before = await resolveTag(objects, name, tag);
+  if (before === undefined || !(await isToGo(before))) return false; // without making a lock for it
+  return withLocks(objects, [tagLockKey(name, tag)], async () => {
+    const digest = await resolveTag(objects, name, tag);
+    if (digest === undefined || !(await isToGo(digest))) return false;
+    await deleteTag(objects, name, tag);
+    return true;
+  });
+}
+
+/** The current link goes first: with it the tag is gone for everybody, also for a server that knows no locks. */
+async function deleteTag(objects: Objects, name: RepositoryName, tag: Tag): Promise<void> {
   await objects.driver.delete([tagCurrentKey(name, tag)]);
   const history: string[] = [];
   for await (const { key } of objects.driver.list(`${tagPrefix(name, tag)}index/`)) history.push(key);
@@ -117,9 +130,10 @@ export async function deleteTag(objects: Objects, name: RepositoryName, tag: Tag
 }
 
 /**
- * Makes the changes of `before`, which store the manifest, and then points all of the tags at it. The first are
- * durable before any tag moves, so that no crash leaves a tag without its manifest. When the storage fails
- * at one of the tags, those before it are put back.
+ * Makes the changes that store a manifest, and then points all of the tags at it. The first are durable before any
+ * tag moves, so that no crash leaves a tag without its manifest. When the storage fails at one of the tags, those
+ * before it are put back. `missing` tells what is (still) to be written for the manifest: it is asked again once the
+ * tags have moved, as the manifest may have been deleted at the same moment.
  * @throws RegistryError what `precondition` throws for the first tag's present digest, before anything is stored
  */
 export async function writeTags(
@@ -128,15 +142,16 @@ export async function writeTags(
   change: {
     readonly tags: readonly Tag[];
     readonly digest: Digest;
-    readonly before: readonly Change[];
+    readonly missing: () => Promise<readonly Change[]>;
     readonly precondition: ((current: Digest | null) => void) | undefined;
   },
 ): Promise<void> {
-  const { tags, digest, before, precondition } = change;
-  const [first] = tags;
-  const write = async () => {
+  const { tags, digest, missing, precondition } = change;
+  if (tags.length === 0) return objects.commit(await missing());
+  const locks = tags.map((tag) => tagLockKey(name, tag));
+  await withLocks(objects, locks, async () => {
     const current = await Promise.all(tags.map((tag) => resolveTag(objects, name, tag)));
-    if (first !== undefined) precondition?.(current[0] ?? null);
+    precondition?.(current[0] ?? null);
     const bytes = linkBytes(digest);
     const history = await Promise.all(
       tags.map(async (tag): Promise<Change | undefined> => {
@@ -144,7 +159,7 @@ export async function writeTags(
         return (await objects.hasSettledLink(key, digest)) ? undefined : { write: key, bytes };
       }),
     );
-    await objects.commit([...before, ...history.filter((entry) => entry !== undefined)]);
+    await objects.commit([...(await missing()), ...history.filter((entry) => entry !== undefined)]);
     const settled = await Promise.all(
       tags.map((tag) => objects.hasSettledLink(tagCurrentKey(name, tag), digest)),
     );
@@ -155,9 +170,9 @@ export async function writeTags(
       await putBack(objects, name, tags, current);
       throw error;
     }
-  };
-  if (first === undefined || precondition === undefined) await write();
-  else await withTagLock(objects, name, first, write);
+    // Whoever deletes the manifest from here on sees the tags, and waits for us before it removes them.
+    if (!(await objects.exists(revisionLinkKey(name, digest)))) await objects.commit(await missing());
+  });
 }
 
 /** As far as the storage lets us: what made the change fail may make this fail too. */
@@ -177,36 +192,4 @@ async function putBack(
         : objects.writeLink(tagCurrentKey(name, tag), previous);
     await work.catch(() => undefined);
   }
-}
-
-/** Runs `work` while no other conditional change of the tag runs in any process that shares the storage. */
-async function withTagLock(
-  objects: Objects,
-  name: RepositoryName,
-  tag: Tag,
-  work: () => Promise<void>,
-): Promise<void> {
-  const key = tagLockKey(name, tag);
-  for (const until = Date.now() + LOCK_WAIT; ;) {
-    try {
-      await objects.driver.write(key, new Uint8Array(), { ifAbsent: true, volatile: true });
-      break;
-    } catch (error) {
-      if (!(error instanceof ObjectExists)) throw error;
-    }
-    const held = await objects.info(key);
-    if (held !== undefined && Date.now() - held.modified > LOCK_STALE) {
-      await objects.driver.delete([key], { volatile: true });
-    } else if (Date.now() > until) {
-      throw new RegistryError('DENIED', 'another request is changing this tag', { status: 409 });
-    } else await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  try {
-    await work();
-  } catch (error) {
-    // With the folders that were made for it: nothing else may be in them.
-    await objects.driver.delete([key]).catch(() => undefined);
-    throw error;
-  }
-  await objects.driver.delete([key], { volatile: true });
 }

@@ -138,7 +138,9 @@ export class StoredUploads implements Uploads {
       throw error;
     } finally {
       if (claim.held) {
-        if (session?.running !== undefined) live.keep(id, session.running);
+        if (session?.running !== undefined) {
+          live.keep(id, session.running, async () => (await findUploadFile(objects, prefix)) !== undefined);
+        }
         await claim.release();
       } else session?.running?.stop();
     }

@@ -27,18 +27,18 @@ describe('leftovers of writers', () => {
   test('those of dead processes are swept at the next start, those of living ones are not', async () => {
     const folder = join(subject.root, '_entrepot/tmp');
     const child = spawn(requireTool('sleep'), ['60'], { stdio: 'ignore' });
-    const [host, pid, start] = temporaryName().split('.');
-    const living = `${host}.${pid}.${start}.99999`;
-    const reused = `${host}.${pid}.1.1`; // this process's number, but another beginning
-    const ended = `${host}.4194305.77.1`; // above every pid_max
-    const foreign = `0123456789ab.1.1.1`;
-    const oldForeign = `0123456789ab.1.1.2`;
+    const [host, pid, start] = temporaryName().split('-');
+    const living = `${host}-${pid}-${start}-99999`;
+    const reused = `${host}-${pid}-1-1`; // this process's number, but another beginning
+    const ended = `${host}-4194305-77-1`; // above every pid_max
+    const foreign = `0123456789ab-1-1-1`;
+    const oldForeign = `0123456789ab-1-1-2`;
     for (const name of [living, reused, ended, foreign, oldForeign]) writeFileSync(join(folder, name), 'x');
     const twoDaysAgo = Date.now() / 1000 - 2 * 86_400;
     utimesSync(join(folder, oldForeign), twoDaysAgo, twoDaysAgo);
     const { stdout } = await run('cat', [`/proc/${child.pid}/stat`]);
     const childStart = stdout.slice(stdout.lastIndexOf(')') + 2).split(' ')[19];
-    const childs = `${host}.${child.pid}.${childStart}.1`;
+    const childs = `${host}-${child.pid}-${childStart}-1`;
     writeFileSync(join(folder, childs), 'x');
 
     new FilesystemDriver(subject.root).prepare();
@@ -59,9 +59,9 @@ describe('leftovers of writers', () => {
       const pid = Number(String((await once(parent.stdout, 'data'))[0]));
       let stat = '';
       while (!stat.includes(') Z ')) stat = (await run('cat', [`/proc/${pid}/stat`])).stdout;
-      const [host] = temporaryName().split('.');
+      const [host] = temporaryName().split('-');
       const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-      writeFileSync(join(subject.root, '_entrepot/tmp', `${host}.${pid}.${start}.1`), 'x');
+      writeFileSync(join(subject.root, '_entrepot/tmp', `${host}-${pid}-${start}-1`), 'x');
       new FilesystemDriver(subject.root).prepare();
       expect(names()).toEqual([]);
     } finally {

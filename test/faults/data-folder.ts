@@ -24,7 +24,7 @@ export async function checkBlobs(data: string): Promise<number> {
 
 /** Files that were being written when their process died, below `data`. */
 export async function halfWritten(data: string): Promise<string[]> {
-  return filesBelow(join(data, '_entrepot/tmp'));
+  return filesBelow(join(data, 'docker/registry/v2/_entrepot/tmp'));
 }
 
 /** The upload sessions that have any file or folder. */

@@ -76,7 +76,7 @@ for (const [name, newDriver] of Object.entries(DRIVERS)) {
           () => false,
         );
         if (failed()) reached += 1;
-        expect(acknowledged).toBe(!failed());
+        expect(acknowledged || failed()).toBe(true); // what fails after all is done is not refused
         const now = await tagsOf(another().repository(NAME), tags);
         const before = [old.digest, old.digest, undefined];
         const after = tags.map(() => sha256(bytes));

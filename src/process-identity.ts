@@ -1,0 +1,55 @@
+/**
+ * Names that tell, in any process of any machine that shares a storage, whether their maker still runs: of locks, of
+ * files that are being written, of uploads that somebody is at. No contract of ours is needed to ask.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
+
+/**
+ * Where process numbers mean the same: the machine since it was started, and on Linux the namespace of its processes,
+ * since two containers can share a host's name and still not see each other's processes.
+ */
+function processSpace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+    return `${hostname()} ${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return hostname();
+  }
+}
+
+const HOST = createHash('sha256').update(processSpace()).digest('hex').slice(0, 12);
+
+/**
+ * Clock ticks since boot at which a process began: tells a process from a later one with the same number. One that
+ * has ended but whose parent has not asked how (common in containers) is no more.
+ */
+function startOf(pid: string): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** A system without /proc: it cannot be told whether a process still runs. */
+const UNKNOWN = 'x';
+
+const START = startOf(String(process.pid)) ?? UNKNOWN;
+
+/** This process: `<host>-<pid>-<start>`, of letters and digits. */
+export const PROCESS = `${HOST}-${process.pid}-${START}`;
+
+/**
+ * Whether the process that a name begins with still runs; undefined where that cannot be told: it ran on another
+ * machine, or before this one was started, or the system has no /proc.
+ */
+export function isRunning(name: string): boolean | undefined {
+  const [host, pid, start] = name.split('-');
+  if (host !== HOST || start === UNKNOWN || START === UNKNOWN) return undefined;
+  if (pid === undefined || start === undefined || !/^\d+$/.test(pid)) return undefined;
+  return startOf(pid) === start;
+}

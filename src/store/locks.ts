@@ -1,0 +1,88 @@
+/**
+ * Locks that hold among all processes that share the storage. A lock is an object that names its owner (owner.ts),
+ * so that one that a crash left behind is known at once for what it is.
+ */
+import { ObjectExists } from '../drivers/driver.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { Objects } from './objects.ts';
+import { endOwner, isAlive, newOwner } from './owner.ts';
+
+/** How long a request waits for a lock, in milliseconds. What is done under one takes a few. */
+const WAIT = 30_000;
+/** Waits between two looks at a lock, in milliseconds: at random in between, so that none is always late. */
+const LOOK_AFTER = { least: 2, most: 15 };
+/** A lock of another machine that is this old (milliseconds) was left by a process that died. */
+const STALE = 20_000;
+
+/**
+ * Runs `work` while nobody else runs work under any of the keys. Locks are taken in the order of their names, so
+ * that two that want the same ones cannot wait for each other.
+ * @throws RegistryError 429 when a lock cannot be had in time
+ */
+export async function withLocks<T>(
+  objects: Objects,
+  keys: readonly string[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const owner = newOwner();
+  const taken: string[] = [];
+  let done = false;
+  try {
+    for (const key of [...new Set(keys)].sort()) {
+      await take(objects, key, Buffer.from(owner, 'latin1'));
+      taken.push(key);
+    }
+    const result = await work();
+    done = true;
+    return result;
+  } finally {
+    // After a failure with the folders that were made for them, as there may be nothing else in the repository. What
+    // is done is done: a lock that cannot be removed does not undo it.
+    await objects.driver.delete(taken, { volatile: done }).catch(() => undefined);
+    endOwner(owner);
+  }
+}
+
+async function take(objects: Objects, key: string, owner: Uint8Array): Promise<void> {
+  for (const until = Date.now() + WAIT; ;) {
+    try {
+      await objects.driver.write(key, owner, { ifAbsent: true, volatile: true });
+      return;
+    } catch (error) {
+      if (!(error instanceof ObjectExists)) throw error;
+    }
+    if (await isLeftBehind(objects, key)) await breakLock(objects, key);
+    else if (Date.now() > until) {
+      throw new RegistryError('TOOMANYREQUESTS', 'too many requests are changing this at the same moment', {
+        headers: { 'Retry-After': '5' },
+      });
+    } else {
+      const { least, most } = LOOK_AFTER;
+      const pause = least + Math.random() * (most - least);
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
+async function isLeftBehind(objects: Objects, key: string): Promise<boolean> {
+  const held = await objects.info(key);
+  if (held === undefined) return false;
+  const owner = Buffer.from((await objects.bytes(key)) ?? []).toString('latin1');
+  return !isAlive(owner, held.modified, STALE) && (await objects.exists(key));
+}
+
+/** Removes a lock whose owner is dead. Of several that see it so, one does: the next one's lock must not go too. */
+async function breakLock(objects: Objects, key: string): Promise<void> {
+  const guard = `${key}~`; // no tag has this character
+  try {
+    await objects.driver.write(guard, new Uint8Array(), { ifAbsent: true, volatile: true });
+  } catch (error) {
+    if (!(error instanceof ObjectExists)) throw error;
+    const made = (await objects.info(guard))?.modified ?? Date.now();
+    if (Date.now() - made > STALE) await objects.driver.delete([guard], { volatile: true });
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AFTER.most));
+    return;
+  }
+  if (await isLeftBehind(objects, key)) await objects.driver.delete([key], { volatile: true });
+  await objects.driver.delete([guard], { volatile: true });
+}
