@@ -44,6 +44,26 @@ async function warm(server: Server, path: string): Promise<void> {
   for (let time = 0; time < 5; time++) await requestOk('GET', server.origin + path, 200);
 }
 
+/** The time of a page that both servers have in the kernel's caches. */
+async function besideThePeer(
+  bench: Bench,
+  { ours, registry }: { readonly ours: Server; readonly registry: Server },
+  path: string,
+  work: string,
+): Promise<Row> {
+  for (const server of [ours, registry]) await warm(server, path);
+  const runs = { ours: pageTime(bench, ours, path), registry: pageTime(bench, registry, path) };
+  const samples = await interleave(bench.rounds, runs, 'done');
+  return comparison({
+    work,
+    unit: 's',
+    ours: samples.ours,
+    peer: { name: 'docker-registry', samples: samples.registry },
+    ratio: 'speed',
+    bound: { kind: 'at least', value: 20 },
+  });
+}
+
 const numbered = (prefix: string, number: number, width: number): string =>
   prefix + String(number).padStart(width, '0');
 
@@ -69,25 +89,8 @@ export const tagPages: Measurement = {
       if (process.env['ENTREPOT_BENCH_COMMAND'] === undefined) {
         await checkPage(ours, path, 'tags', tags[after + 1] ?? '');
       }
-      for (const server of [ours, registry]) await warm(server, path);
-      const samples = await interleave(
-        bench.rounds,
-        {
-          ours: pageTime(bench, ours, path),
-          registry: pageTime(bench, registry, path),
-        },
-        'done',
-      );
-      rows.push(
-        comparison({
-          work: `${page} page of ${PAGE} from ${count} tags`,
-          unit: 's',
-          ours: samples.ours,
-          peer: { name: 'docker-registry', samples: samples.registry },
-          ratio: 'speed',
-          bound: { kind: 'at least', value: 20 },
-        }),
-      );
+      const work = `${page} page of ${PAGE} from ${count} tags`;
+      rows.push(await besideThePeer(bench, { ours, registry }, path, work));
     }
     return rows;
   },
@@ -145,26 +148,9 @@ export const catalogPages: Measurement = {
       const path = catalogPath('flat', after);
       for (const server of [ours, registry]) {
         await checkPage(server, path, 'repositories', repositoryName('flat', after + 1));
-        await warm(server, path);
       }
-      const samples = await interleave(
-        bench.rounds,
-        {
-          ours: pageTime(bench, ours, path),
-          registry: pageTime(bench, registry, path),
-        },
-        'done',
-      );
-      rows.push(
-        comparison({
-          work: `${page} page of ${PAGE} from ${count} repositories`,
-          unit: 's',
-          ours: samples.ours,
-          peer: { name: 'docker-registry', samples: samples.registry },
-          ratio: 'speed',
-          bound: { kind: 'at least', value: 20 },
-        }),
-      );
+      const work = `${page} page of ${PAGE} from ${count} repositories`;
+      rows.push(await besideThePeer(bench, { ours, registry }, path, work));
     }
     return rows;
   },

@@ -172,3 +172,14 @@ describe('a disk that is mounted read-only', () => {
     await reading.dispose();
   }, 60_000);
 });
+
+test('a disk that is mounted on the folder `docker` of the root takes pushes', async () => {
+  workspace = await createWorkspace('mounted');
+  const root = await workspace.folder('root');
+  disk = await mountTmpfs(await workspace.folder('root/docker'), '8m');
+  const registry = await startEntrepot({ dataDirectory: root, workers: 1 });
+  const done = nothingYet();
+  await pushImage(registry.url, 'mounted/image', 'v1', 'mounted', done);
+  await verifyAll(registry.url, done);
+  await registry.dispose();
+}, 60_000);
