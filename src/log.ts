@@ -26,6 +26,23 @@ export interface AccessRecord {
   readonly referer: string;
 }
 
+/** Something that somebody will want to know later: who did what, from where, and whether it was let happen. */
+export interface AuditRecord {
+  readonly event: 'login' | 'token' | 'denied' | 'push' | 'delete' | 'mount' | 'key';
+  /** `''` for the anonymous account. As the client sent it, where nobody has proven to be that account. */
+  readonly account: string;
+  readonly remoteAddress: string;
+  readonly result: 'done' | 'refused';
+  readonly repository?: string;
+  /** A tag or digest. */
+  readonly reference?: string;
+  /** How a login was made, what was denied, or where a mounted blob came from. */
+  readonly detail?: string;
+}
+
+/** Keeps a record. Never throws, never waits. */
+export type Audit = (record: AuditRecord) => void;
+
 const SECRET_PARAMETER =
   /([?&](?:_state|token|access_token|refresh_token|password|secret|sig|signature|x-amz-[a-z-]+)=)[^&]*/gi;
 

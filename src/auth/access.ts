@@ -3,10 +3,33 @@ import type { RepositoryName } from '../oci/name.ts';
 
 export type Action = 'pull' | 'push' | 'delete';
 
-/** What a request needs: actions on one repository, or the list of all repositories. */
+/** What a request needs: actions on one repository, or a list of repositories. */
 export type Scope =
   | { readonly type: 'repository'; readonly name: RepositoryName; readonly actions: readonly Action[] }
-  | { readonly type: 'catalog' };
+  | { readonly type: 'catalog' }
+  /** A search, which anybody may make: it finds what they see. */
+  | { readonly type: 'search' };
+
+/** A certificate that a client proved to hold, and that one of the configured authorities signed. */
+export interface ClientCertificate {
+  /** The subject's common name; `''` where it has none. */
+  readonly commonName: string;
+  /** The subject's organisational units. */
+  readonly organizationalUnits: readonly string[];
+  /** Alternative names, with their kind: `DNS:host`, `email:who@example.com`, `URI:spiffe://…`, `IP:…`. */
+  readonly alternativeNames: readonly string[];
+  /** SHA-256 of the certificate, in lower-case hexadecimal. */
+  readonly fingerprint: string;
+}
+
+/** Where a request comes from, as far as the connection tells. */
+export interface Requester {
+  /** The peer's IP address; `''` for a unix socket. */
+  readonly remoteAddress: string;
+  /** Whether the request came by TLS. */
+  readonly encrypted: boolean;
+  readonly certificate?: ClientCertificate | undefined;
+}
 
 /** Who made a request, as far as it was proven. */
 export interface Actor {
@@ -14,19 +37,33 @@ export interface Actor {
   readonly name: string;
   /** Whether the actor has a right beyond those that the request was let in for. */
   may(action: Action, repository: RepositoryName): Promise<boolean>;
+  /** Whether a list of repositories shows this one to the actor. */
+  sees(repository: RepositoryName): Promise<boolean>;
 }
 
 export interface Access {
   /**
-   * Identifies who makes a request and checks that all of the scopes are granted.
-   * @throws RegistryError `UNAUTHORIZED` (with the challenge in its headers) or `DENIED`
+   * Identifies who makes a request and checks that all of the scopes are granted. Without scopes it is enough to
+   * be known: a client asks so whether its login is good.
+   * @throws RegistryError `UNAUTHORIZED` (with the challenge in its headers), `DENIED` or `TOOMANYREQUESTS`
    */
-  authorize(request: Request, remoteAddress: string, scopes: readonly Scope[]): Promise<Actor>;
+  authorize(request: Request, requester: Requester, scopes: readonly Scope[]): Promise<Actor>;
+  /** Where the registry gives out tokens itself. */
+  readonly tokens?: TokenEndpoint;
+}
+
+/** The token service, by HTTP. Neither of the two rejects. */
+export interface TokenEndpoint {
+  /** GET and POST of `/v2/token`: the Docker token protocol (distribution, docs/spec/auth). */
+  answer(request: Request, requester: Requester): Promise<Response>;
+  /** The public keys that its tokens can be verified with, as a JWK set. */
+  keys(): Response;
 }
 
 const anyone: Actor = {
   name: '',
   may: () => Promise.resolve(true),
+  sees: () => Promise.resolve(true),
 };
 
 /** Everybody may do everything: a registry without `auth`. */

@@ -1,7 +1,7 @@
 /** `entrepot serve [FILE]`: the supervisor's process. It stays small; the workers load the registry. */
 import { availableParallelism } from 'node:os';
 import { loggerFor, openStorage, readCertificate, StartFailure } from '../app.ts';
-import { ConfigError, loadConfig } from '../config/load.ts';
+import { ConfigError, loadConfig, openingsOf } from '../config/load.ts';
 import { AddressUnavailable } from '../server/address.ts';
 import type { Address } from '../server/listener.ts';
 import { supervise } from '../server/supervisor.ts';
@@ -20,6 +20,7 @@ export async function serve(file: string | undefined): Promise<number> {
     });
     const log = loggerFor(config);
     for (const warning of warnings) log.warn(warning);
+    for (const opening of openingsOf(config)) log.warn(`WARNING: ${opening}`);
     openStorage(config);
     readCertificate(config);
     const inMemory = config.storage.driver.kind === 'inmemory';

@@ -38,3 +38,14 @@ export function parseHost(text: string): string | undefined {
   const plain = url.username === '' && url.password === '' && url.search === '' && url.hash === '';
   return plain ? `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}` : undefined;
 }
+
+/** The address as `http.addr` has it. */
+export function formatTcpAddress({
+  hostname,
+  port,
+}: {
+  readonly hostname: string;
+  readonly port: number;
+}): string {
+  return `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+}

@@ -4,6 +4,9 @@ import { dottedNames, KNOWN, type Known, type Section } from './known-keys.ts';
 import { nearest } from './suggestions.ts';
 import { type Entry, isNull, isSet, type MapNode, type Node, type Path } from './tree.ts';
 
+/** Sections in which an unknown setting is a mistake that cannot be passed over. */
+const GUARDS: ReadonlySet<string> = new Set(['auth', 'auth.ldap', 'access']);
+
 /**
  * Warns of unknown and of unsupported settings and refuses those that must not be passed over. Takes out of the
  * tree what it judged, so that the schema sees sections where it expects sections, and nothing twice.
@@ -17,10 +20,10 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       const known = section.keys.get(key);
       const here = [...path, key];
       if (known === undefined) {
-        findings.warning(
-          keyPlace,
-          `${formatPath(here)}: unknown setting, it has no effect${hint(key, section, path)}`,
-        );
+        const text = `unknown setting, it has no effect${hint(key, section, path)}`;
+        // What was meant to keep somebody out must not be passed over.
+        if (GUARDS.has(formatPath(path))) findings.problemAt(root, here, text, keyPlace);
+        else findings.warning(keyPlace, `${formatPath(here)}: ${text}`);
         map.entries.delete(key);
       } else if (known.kind === 'unsupported') {
         checkUnsupported(entry, known, here);

@@ -2,11 +2,15 @@
  * The effective configuration: every default filled in, in our own words and units. It holds plain JSON values
  * only, because worker processes receive it as a message, and it is never changed after it was made.
  */
+import type { AuthConfig } from './auth-config.ts';
+
 export interface Config {
   readonly log: LogConfig;
   readonly storage: StorageConfig;
   readonly http: HttpConfig;
   readonly validation: ValidationConfig;
+  /** Left out, nothing is asked of anybody. */
+  readonly auth?: AuthConfig;
   /** Most repositories that one page of `/v2/_catalog` may hold. */
   readonly catalog: { readonly maxEntries: number };
   /** Most tags that one page of a tags list may hold. */
@@ -72,9 +76,21 @@ export interface HttpConfig {
   /** How long requests under way may go on after SIGTERM, in milliseconds; 0 stops at once. */
   readonly drainTimeoutMs: number;
   /** Absolute paths of PEM files. Without it the registry speaks plain HTTP. */
-  readonly tls?: { readonly certificate: string; readonly key: string };
+  readonly tls?: TlsConfig;
   /** Number of processes that serve; without it the server chooses. */
   readonly workers?: number;
+}
+
+export interface TlsConfig {
+  readonly certificate: string;
+  readonly key: string;
+  /** Who may sign clients' certificates; empty when clients are not asked for one. */
+  readonly clientCas: readonly string[];
+  readonly clientAuth:
+    | 'request-client-cert'
+    | 'require-any-client-cert'
+    | 'verify-client-cert-if-given'
+    | 'require-and-verify-client-cert';
 }
 
 export interface ValidationConfig {

@@ -1,5 +1,7 @@
 import { stringify } from 'yaml';
-import type { Config, HttpConfig, StorageConfig, ValidationConfig } from './config.ts';
+import { formatTcpAddress } from './addresses.ts';
+import type { Config, HttpConfig, StorageConfig, TlsConfig, ValidationConfig } from './config.ts';
+import { describeAuth } from './describe-auth.ts';
 import { formatDuration } from './durations.ts';
 
 /**
@@ -17,6 +19,7 @@ export function describeConfig(config: Config): string {
     },
     storage: storage(config.storage),
     http: http(config.http),
+    ...describeAuth(config.auth),
     validation: validation(config.validation),
     catalog: { maxentries: config.catalog.maxEntries },
     tags: { maxtags: config.tags.maxTags },
@@ -47,7 +50,7 @@ function storage({ driver, deleteEnabled, readOnly, uploadPurging }: StorageConf
 function http(section: HttpConfig) {
   const { addr, prefix, host, relativeUrls, secret, headers, drainTimeoutMs, tls, workers } = section;
   return {
-    addr: 'unix' in addr ? addr.unix : formatTcpAddress(addr.hostname, addr.port),
+    addr: 'unix' in addr ? addr.unix : formatTcpAddress(addr),
     net: 'unix' in addr ? 'unix' : 'tcp',
     prefix,
     ...(host === undefined ? {} : { host }),
@@ -55,9 +58,14 @@ function http(section: HttpConfig) {
     ...(secret === undefined ? {} : { secret }),
     headers,
     draintimeout: formatDuration(drainTimeoutMs),
-    ...(tls === undefined ? {} : { tls }),
+    ...(tls === undefined ? {} : { tls: describeTls(tls) }),
     ...(workers === undefined ? {} : { workers }),
   };
+}
+
+function describeTls({ certificate, key, clientCas, clientAuth }: TlsConfig) {
+  const pair = { certificate, key };
+  return clientCas.length === 0 ? pair : { ...pair, clientcas: clientCas, clientauth: clientAuth };
 }
 
 function validation({ disabled, manifests }: ValidationConfig) {
@@ -66,10 +74,6 @@ function validation({ disabled, manifests }: ValidationConfig) {
     disabled,
     manifests: { urls, indexes: { platforms: indexes.platforms, platformlist: indexes.platformList } },
   };
-}
-
-function formatTcpAddress(hostname: string, port: number): string {
-  return `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
 }
 
 /** Names under which secrets stand, here and in the sections to come. */
@@ -88,6 +92,8 @@ export function redacted(value: unknown, name = ''): unknown {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redacted(item, key)]));
   }
   if (value === null || value === undefined || value === '' || typeof value === 'boolean') return value;
+  // Where a key lies is no secret.
+  if (name === 'private_key' && typeof value === 'string' && value.startsWith('/')) return value;
   if (SECRET_NAME.test(name)) return HIDDEN;
   if (typeof value !== 'string') return value;
   return SECRET_VALUE.test(value) ? HIDDEN : value.replaceAll(URL_PASSWORD, `$1:${HIDDEN}@`);

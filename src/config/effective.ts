@@ -1,6 +1,7 @@
 /** From a file that fits the schema to the configuration in force: defaults, and what settings mean together. */
 import { resolve } from 'node:path';
-import { parseHost, parseTcpAddress } from './addresses.ts';
+import { formatTcpAddress, parseHost, parseTcpAddress } from './addresses.ts';
+import type { AuthConfig } from './auth-config.ts';
 import type {
   AddressConfig,
   Config,
@@ -9,6 +10,7 @@ import type {
   StorageConfig,
   ValidationConfig,
 } from './config.ts';
+import { EffectiveAuth } from './effective-auth.ts';
 import type { Findings } from './findings.ts';
 import type { DurationValue } from './scalars.ts';
 import type { File } from './schema.ts';
@@ -47,6 +49,9 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
   const defaults = hasFile ? WITH_FILE : WITHOUT_FILE;
   const told = new Effective(root, hasFile, findings);
   const { log } = file;
+  const storage = told.storage(file.storage ?? {}, defaults);
+  const http = told.http(file.http ?? {}, defaults);
+  const auth = told.auth(file, storage, http);
   return {
     log: {
       level: log?.level ?? file.loglevel ?? 'info',
@@ -54,8 +59,9 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
       fields: log?.fields ?? {},
       accessLog: log?.accesslog?.disabled !== true,
     },
-    storage: told.storage(file.storage ?? {}, defaults),
-    http: told.http(file.http ?? {}, defaults),
+    storage,
+    http,
+    ...(auth === undefined ? {} : { auth }),
     validation: validation(file.validation ?? {}),
     catalog: { maxEntries: positive(file.catalog?.maxentries) },
     tags: { maxTags: positive(file.tags?.maxtags) },
@@ -137,6 +143,19 @@ class Effective {
     return `${names.join(' and ')}${advice}`;
   }
 
+  /** Without a login only this machine is served, unless an operator's file or word says otherwise. */
+  auth(file: File, storage: StorageConfig, http: HttpConfig): AuthConfig | undefined {
+    const settings = new EffectiveAuth(file, this.#root, this.#findings, storage);
+    const auth = settings.read();
+    const { addr } = http;
+    if (this.#findings.failed || 'unix' in addr || isLoopback(addr.hostname)) return auth;
+    if (auth === undefined && !this.#hasFile && !settings.isOpenOnPurpose) {
+      const advice = 'set REGISTRY_AUTH=none if that is meant, or "users" and "access" in a file';
+      this.#problem(['http', 'addr'], `${openNotice(http)}; ${advice}`);
+    }
+    return auth;
+  }
+
   http(section: NonNullable<File['http']>, defaults: Defaults): HttpConfig {
     const host = this.#host(orUndefined(section.host));
     const secret = orUndefined(section.secret);
@@ -184,7 +203,19 @@ class Effective {
   #tls(section: NonNullable<File['http']>['tls']): HttpConfig['tls'] {
     const certificate = orUndefined(section?.certificate);
     const key = orUndefined(section?.key);
-    if (certificate === undefined && key === undefined) return undefined;
+    const clientCas = section?.clientcas ?? [];
+    if (certificate === undefined && key === undefined) {
+      if (clientCas.length > 0) {
+        this.#problem(['http', 'tls', 'clientcas'], 'needs http.tls.certificate and http.tls.key');
+      }
+      return undefined;
+    }
+    if (clientCas.length === 0 && section?.clientauth !== undefined && section.clientauth !== null) {
+      this.#problem(
+        ['http', 'tls', 'clientauth'],
+        'needs http.tls.clientcas: whose certificates are to be trusted',
+      );
+    }
     // Never plain HTTP because half of a pair was forgotten.
     if (certificate === undefined) {
       this.#problem(['http', 'tls', 'certificate'], 'is missing, and http.tls.key needs it');
@@ -192,7 +223,12 @@ class Effective {
     if (key === undefined) {
       this.#problem(['http', 'tls', 'key'], 'is missing, and http.tls.certificate needs it');
     }
-    return { certificate: resolve(certificate ?? ''), key: resolve(key ?? '') };
+    return {
+      certificate: resolve(certificate ?? ''),
+      key: resolve(key ?? ''),
+      clientCas: clientCas.map((path) => resolve(path)),
+      clientAuth: section?.clientauth ?? 'require-and-verify-client-cert',
+    };
   }
 
   #duration(value: DurationValue | null | undefined, path: Path): number | undefined {
@@ -211,4 +247,24 @@ class Effective {
 /** An empty text is what a variable set to nothing leaves: as good as left out. */
 function orUndefined(text: string | null | undefined): string | undefined {
   return text === null || text === '' ? undefined : text;
+}
+
+/** What a registry that asks nobody for a login says of itself. */
+function openNotice({ addr }: HttpConfig): string {
+  const where = 'unix' in addr ? addr.unix : formatTcpAddress(addr);
+  return `nobody is asked for a login: everybody who can reach ${where} may push and pull`;
+}
+
+/** Lines about who is let in unasked, which an operator should not overlook. */
+export function openingsOf({ auth, http }: Config): readonly string[] {
+  if ('unix' in http.addr || isLoopback(http.addr.hostname)) return [];
+  if (auth === undefined) return [openNotice(http)];
+  if (auth.kind !== 'silly') return [];
+  return [
+    `any login will do (auth.silly): everybody who can reach ${formatTcpAddress(http.addr)} may push and pull`,
+  ];
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '::1' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }

@@ -83,7 +83,13 @@ class Assignment {
     const map = this.#asMap(current, path);
     // The file has something else where a section belongs, which is told when the file is checked.
     if (map === undefined) return undefined;
-    const key = matchingKey(head, known.kind === 'section' ? known.keys : map.entries);
+    const keys = known.kind === 'section' ? known.keys : map.entries;
+    const key = matchingKey(head, keys);
+    const [next, ...beyond] = tail;
+    // A few names have a `_` themselves (`auth.hmac_secret`).
+    if (key === undefined && next !== undefined && matchingKey(`${head}_${next}`, keys) !== undefined) {
+      return this.assign(map, known, [`${head}_${next}`, ...beyond], path);
+    }
     if (key === undefined && known.kind === 'section')
       return this.#unknown(path, known.keys.keys(), head, tail);
     const name = key ?? head.toLowerCase();

@@ -57,6 +57,13 @@ export class Findings {
     this.warning(placeOf(root, path), `${formatPath(path)}: ${text}`);
   }
 
+  /** Where a setting was written, as people say it (`config.yml:12`); `''` when it was not. */
+  where(root: Node, path: Path): string {
+    const place = placeOf(root, path);
+    if ('variable' in place) return place.variable;
+    return this.#file === undefined ? '' : `${this.#file}:${place.line}`;
+  }
+
   /** Whether a problem of a setting within the section was told. */
   isToldWithin(section: string): boolean {
     return [...this.#told].some((name) => name.startsWith(`${section}.`));

@@ -12,6 +12,7 @@ import { emptyMap, isNull, type MapNode, nodeAt, type Path, schemaInput } from '
 
 export type { Config } from './config.ts';
 export { describeConfig } from './describe.ts';
+export { openingsOf } from './effective.ts';
 export { ConfigError } from './findings.ts';
 
 /** A configuration, where it came from, and what its author should know. */

@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot';
 import { parsePrefix } from './addresses.ts';
+import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
 
 const logLevel = () => v.nullish(oneOf('error', 'warn', 'info', 'debug'));
@@ -70,6 +71,15 @@ const http = v.object({
     v.object({
       certificate: v.nullish(text('the path of a PEM file')),
       key: v.nullish(text('the path of a PEM file')),
+      clientcas: v.nullish(listOf(text('the path of a PEM file'))),
+      clientauth: v.nullish(
+        oneOf(
+          'request-client-cert',
+          'require-any-client-cert',
+          'verify-client-cert-if-given',
+          'require-and-verify-client-cert',
+        ),
+      ),
     }),
   ),
   workers: v.nullish(integer(1, MAX_WORKERS)),
@@ -99,6 +109,11 @@ export const fileSchema = v.object({
   storage: v.nullish(storage),
   http: v.nullish(http),
   validation: v.nullish(validation),
+  auth: v.nullish(authSchema),
+  users: v.nullish(usersSchema),
+  groups: v.nullish(groupsSchema),
+  acl: v.nullish(aclSchema),
+  access: v.nullish(accessSchema),
   catalog: v.nullish(v.object({ maxentries: v.nullish(integer()) })),
   tags: v.nullish(v.object({ maxtags: v.nullish(integer()) })),
 });

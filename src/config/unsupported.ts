@@ -2,7 +2,7 @@
  * What `registry:2` (versions 2 and 3) understands and this version does not honour. To support a setting, take
  * it out of this table and put it into `schema.ts`; names here may lie inside sections of that schema.
  */
-import { isNull, isSet, type Node } from './tree.ts';
+import { isSet, type Node } from './tree.ts';
 
 export interface Unsupported {
   /**
@@ -28,16 +28,6 @@ const storageDriver: Unsupported = {
     'use the filesystem driver, or stay with your present registry until this one can open that storage',
   asks: named,
 };
-
-const LOGIN_ADVICE =
-  'without it everybody could read and write; put the registry behind a proxy that asks for a login';
-
-/** Any kind of login, even one that we have never heard of; `none` is what we do. */
-function asksForLogin(node: Node): boolean {
-  if (node.kind === 'scalar') return !isNull(node) && node.text !== '' && node.text !== 'none';
-  if (node.kind === 'map') return [...node.entries.keys()].some((kind) => kind !== 'none');
-  return node.items.length > 0;
-}
 
 /** Our servers never speak less than TLS 1.2; that much is granted. */
 function asksForMoreThanTls12(node: Node): boolean {
@@ -71,20 +61,11 @@ export const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   'storage.redirect': accept,
   'storage.tag': accept,
 
-  auth: { effect: 'refuse', advice: LOGIN_ADVICE, asks: asksForLogin },
   middleware: warn,
 
   'http.http2': accept,
   'http.h2c': { effect: 'warn', asks: isEnabled },
   'http.debug': warn,
-  'http.tls.clientcas': {
-    effect: 'refuse',
-    advice: 'without it clients without a certificate would be let in',
-  },
-  'http.tls.clientauth': {
-    effect: 'refuse',
-    advice: 'without it clients without a certificate would be let in',
-  },
   'http.tls.letsencrypt': {
     effect: 'refuse',
     advice: 'without it the registry would speak plain HTTP; give http.tls.certificate and http.tls.key',

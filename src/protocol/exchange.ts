@@ -1,4 +1,4 @@
-import type { Action, Actor } from '../auth/access.ts';
+import type { Action, Actor, Requester } from '../auth/access.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Registry } from '../oci/registry.ts';
@@ -24,8 +24,7 @@ export interface ProtocolSettings {
 }
 
 /** What a handler may ask of the connection; see `server/listener.ts`. */
-export interface Connection {
-  readonly remoteAddress: string;
+export interface Connection extends Requester {
   liftIdleLimit(): void;
 }
 
@@ -72,12 +71,21 @@ export function checkContentEncoding({ request }: Exchange): void {
   }
 }
 
-/** The actions that a method needs on its repository (distribution, registry/handlers/app.go). */
+/**
+ * The actions that a method needs on its repository. As distribution (registry/handlers/app.go) has it, except that
+ * uploads are for who may push alone: also to look at one and to cancel it (CVE-2026-32589).
+ */
 export function actionsOf(method: string, resource: string): readonly Action[] {
-  if (method === 'DELETE') return resource === 'upload' ? ['pull', 'push'] : ['delete'];
-  return method === 'GET' || method === 'HEAD' ? ['pull'] : ['pull', 'push'];
+  if (resource === 'upload' || resource === 'uploads') return ['push'];
+  if (method === 'DELETE') return ['delete'];
+  return method === 'GET' || method === 'HEAD' ? ['pull'] : ['push'];
 }
 
 export function mayPull({ actor }: Exchange): (name: RepositoryName) => Promise<boolean> {
   return (name) => actor.may('pull', name);
+}
+
+/** Which repositories a list shows. */
+export function visible({ actor }: Exchange): (name: RepositoryName) => Promise<boolean> {
+  return (name) => actor.sees(name);
 }

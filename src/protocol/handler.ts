@@ -1,9 +1,10 @@
 /** A request's life: match, authorise, handle, map errors, log. */
 import type { Access, Actor, Scope } from '../auth/access.ts';
-import type { AccessRecord, Logger } from '../log.ts';
+import type { AccessRecord, Audit, Logger } from '../log.ts';
 import { redactQuery } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Registry } from '../oci/registry.ts';
+import { changeMade } from './audit.ts';
 import { drainRefused } from './body.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import { errorResponse, type Failure, failureResponse } from './errors.ts';
@@ -11,6 +12,8 @@ import { actionsOf, type Connection, type Exchange, type ProtocolSettings } from
 import { getCatalog, getReferrers, getTags } from './lists.ts';
 import { deleteManifest, getManifest, putManifest } from './manifests.ts';
 import { Query } from './query.ts';
+import { search } from './search.ts';
+import { answerUnasked, isUnasked, nothingHere, type UnaskedRoute, withoutBody } from './unasked.ts';
 import { match, METHODS, type Route, splitTarget } from './router.ts';
 import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './uploads.ts';
 
@@ -21,6 +24,8 @@ export interface HandlerOptions {
   readonly log: Logger;
   /** Told of every request when its answer begins. */
   readonly onAccess?: (record: AccessRecord) => void;
+  /** Told of every change that was made. */
+  readonly audit?: Audit;
   /** What a client may know of an error that is not a `RegistryError`; undefined for nothing. */
   readonly describeFailure: (error: unknown) => Failure | undefined;
 }
@@ -75,12 +80,19 @@ async function answer(
     if (method === 'OPTIONS') return preflight(route, settings);
     const allowed = METHODS[route.resource];
     if (!allowed.includes(method)) throw methodNotAllowed(allowed);
-    const actor: Actor = await access.authorize(request, connection.remoteAddress, scopesOf(route, method));
+    if (isUnasked(route)) return await answerUnasked(access, route, request, connection);
+    const actor: Actor = await access.authorize(request, connection, scopesOf(route, method));
     who.name = actor.name;
-    return await handle(
+    const response = await handle(
       { request, method, query: new Query(query), actor, registry, settings, connection },
       route,
     );
+    const change = options.audit === undefined ? undefined : changeMade(route, method, query, response);
+    if (change !== undefined) {
+      const { remoteAddress } = connection;
+      options.audit?.({ ...change, account: actor.name, remoteAddress, result: 'done' });
+    }
+    return response;
   } catch (error) {
     if (!READS.has(method)) await drainRefused(request);
     if (error instanceof RegistryError) return errorResponse(readable(error, method), settings.headers);
@@ -96,7 +108,7 @@ async function answer(
 function find(path: string, prefix: string): Route {
   const route = path.startsWith(`${prefix}/`) ? match(path.slice(prefix.length)) : undefined;
   if (route !== undefined) return route;
-  throw new RegistryError('NAME_UNKNOWN', 'there is nothing at this path', { status: 404 });
+  throw nothingHere();
 }
 
 /** A name that cannot exist is merely not found by a read. */
@@ -106,12 +118,12 @@ function readable(error: RegistryError, method: string): RegistryError {
 }
 
 function scopesOf(route: Route, method: string): readonly Scope[] {
-  if (route.resource === 'catalog') return [{ type: 'catalog' }];
+  if (route.resource === 'catalog' || route.resource === 'search') return [{ type: route.resource }];
   if (!('name' in route)) return [];
   return [{ type: 'repository', name: route.name, actions: actionsOf(method, route.resource) }];
 }
 
-function handle(exchange: Exchange, route: Route): Promise<Response> | Response {
+function handle(exchange: Exchange, route: Exclude<Route, UnaskedRoute>): Promise<Response> | Response {
   const { method } = exchange;
   switch (route.resource) {
     case 'manifest':
@@ -129,24 +141,22 @@ function handle(exchange: Exchange, route: Route): Promise<Response> | Response 
       if (method === 'DELETE') return deleteUpload(exchange, route.name, route.id);
       return getUpload(exchange, route.name, route.id);
     case 'tags':
-      return withoutBody(method, getTags(exchange, route.name));
+      return headOf(method, getTags(exchange, route.name));
     case 'referrers':
-      return withoutBody(method, getReferrers(exchange, route.name, route.digest));
+      return headOf(method, getReferrers(exchange, route.name, route.digest));
     case 'catalog':
-      return withoutBody(method, getCatalog(exchange));
+      return headOf(method, getCatalog(exchange));
     case 'base':
       return new Response(method === 'HEAD' ? null : '{}', {
         headers: { 'Content-Type': 'application/json', 'Content-Length': '2' },
       });
-    case 'root':
-      return new Response(null, { headers: { 'Content-Length': '0', 'Cache-Control': 'no-cache' } });
+    case 'search':
+      return headOf(method, search(exchange));
   }
 }
 
-async function withoutBody(method: string, answer: Promise<Response>): Promise<Response> {
-  const response = await answer;
-  if (method !== 'HEAD') return response;
-  return new Response(null, { status: response.status, headers: response.headers });
+async function headOf(method: string, answer: Promise<Response>): Promise<Response> {
+  return withoutBody(method, await answer);
 }
 
 function methodNotAllowed(allowed: readonly string[]): RegistryError {

@@ -6,17 +6,18 @@ import type { RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest } from '../oci/registry.ts';
 import { json } from './errors.ts';
 import { type Exchange, location } from './exchange.ts';
+import { visibleRepositories } from './visible-repositories.ts';
 
 /** Entries of a catalog page for which the client names no size (`registry:2`'s). */
 const USUAL_CATALOG = 100;
 /** Most referrers on a page. */
 const MAX_REFERRERS = 1000;
 
-/** GET `/v2/_catalog` (an extension that every client knows). */
+/** GET `/v2/_catalog` (an extension that every client knows): what the actor may pull. */
 export async function getCatalog(exchange: Exchange): Promise<Response> {
-  const { query, registry, settings } = exchange;
+  const { query, settings } = exchange;
   const limit = query.pageSize(USUAL_CATALOG, settings.maxCatalog);
-  const page = await pageOf(exchange, limit, (request) => registry.repositories(request));
+  const page = await pageOf(exchange, limit, (request) => visibleRepositories(exchange, request));
   return list(exchange, '/v2/_catalog', limit, page, { repositories: page.items });
 }
 

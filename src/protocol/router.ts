@@ -3,7 +3,8 @@ import { RegistryError } from '../oci/errors.ts';
 
 /** A resource of the API and the parts of the path that choose it. */
 export type Route =
-  | { readonly resource: 'root' | 'base' | 'catalog' }
+  | { readonly resource: 'base' | 'catalog' | 'search' }
+  | { readonly resource: 'root' | 'v1-ping' | 'token' | 'keys' }
   | { readonly resource: 'tags' | 'uploads'; readonly name: RepositoryName }
   | { readonly resource: 'manifest'; readonly name: RepositoryName; readonly reference: string }
   | { readonly resource: 'blob' | 'referrers'; readonly name: RepositoryName; readonly digest: string }
@@ -16,6 +17,10 @@ export const METHODS: Readonly<Record<Resource, readonly string[]>> = {
   root: ['GET', 'HEAD'],
   base: ['GET', 'HEAD'],
   catalog: ['GET', 'HEAD'],
+  token: ['GET', 'POST'],
+  keys: ['GET', 'HEAD'],
+  'v1-ping': ['GET', 'HEAD'],
+  search: ['GET', 'HEAD'],
   tags: ['GET', 'HEAD'],
   referrers: ['GET', 'HEAD'],
   manifest: ['GET', 'HEAD', 'PUT', 'DELETE'],
@@ -23,6 +28,18 @@ export const METHODS: Readonly<Record<Resource, readonly string[]>> = {
   uploads: ['POST'],
   upload: ['GET', 'HEAD', 'PATCH', 'PUT', 'DELETE'],
 };
+
+/** Paths without a repository. None of them can be one of a repository: those have two more components. */
+const FIXED: ReadonlyMap<string, Route> = new Map<string, Route>([
+  ['/', { resource: 'root' }],
+  ['/v2', { resource: 'base' }],
+  ['/v2/', { resource: 'base' }],
+  ['/v2/_catalog', { resource: 'catalog' }],
+  ['/v2/token', { resource: 'token' }],
+  ['/v2/token/jwks.json', { resource: 'keys' }],
+  ['/v1/_ping', { resource: 'v1-ping' }],
+  ['/v1/search', { resource: 'search' }],
+]);
 
 const UPLOAD_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
@@ -34,10 +51,9 @@ const UPLOAD_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
  * @throws RegistryError `NAME_INVALID` when only the repository's name is wrong
  */
 export function match(path: string): Route | undefined {
-  if (path === '/v2/' || path === '/v2') return { resource: 'base' };
-  if (path === '/') return { resource: 'root' };
+  const fixed = FIXED.get(path);
+  if (fixed !== undefined) return fixed;
   if (!path.startsWith('/v2/')) return undefined;
-  if (path === '/v2/_catalog') return { resource: 'catalog' };
   if (path.endsWith('/blobs/uploads/'))
     return { resource: 'uploads', name: nameIn(path, '/blobs/uploads/'.length) };
   const slash = path.lastIndexOf('/');

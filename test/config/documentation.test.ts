@@ -9,7 +9,7 @@ const page = await readFile(new URL('../../docs/configuration.md', import.meta.u
 /** The settings that stand in the first column of the table. */
 const documented = new Set(
   [...page.matchAll(/^\| (`[^|]+`) \| /gm)].flatMap(([, cell]) =>
-    [...(cell ?? '').matchAll(/`([a-z0-9.]+)`/g)].map(([, name]) => name ?? ''),
+    [...(cell ?? '').matchAll(/`([a-z0-9._]+)`/g)].map(([, name]) => name ?? ''),
   ),
 );
 

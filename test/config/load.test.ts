@@ -115,7 +115,12 @@ tags: {maxtags: 6}
         secret: '012345',
         headers: { 'X-Content-Type-Options': ['nosniff'], 'X-One': ['single'], 'X-Number': ['1', '2'] },
         drainTimeoutMs: 60_000,
-        tls: { certificate: resolve('c.pem'), key: '/k.pem' },
+        tls: {
+          certificate: resolve('c.pem'),
+          key: '/k.pem',
+          clientCas: [],
+          clientAuth: 'require-and-verify-client-cert',
+        },
         workers: 4,
       },
       validation: {

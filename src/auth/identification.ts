@@ -1,0 +1,92 @@
+/** From credentials to an identity: every way to log in is asked in turn, attempts are counted, logins are recorded. */
+import type { Audit } from '../log.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { Requester } from './access.ts';
+import { ANONYMOUS, type Authenticator, type Credentials, type Identity, isAccountName } from './identity.ts';
+import type { Throttle } from './throttle.ts';
+
+/** A login that goes on is recorded again after so many milliseconds: curl sends its password with each request. */
+const RECORD_EVERY = 5 * 60_000;
+/** Logins that are remembered as recorded. */
+const MAX_RECORDED = 10_000;
+
+export interface IdentificationOptions {
+  /** In the order in which they are asked. */
+  readonly authenticators: readonly Authenticator[];
+  readonly throttle: Throttle;
+  readonly audit: Audit;
+}
+
+export class Identification {
+  readonly #options: IdentificationOptions;
+  /** When each login was last recorded, in milliseconds since 1970. */
+  readonly #recorded = new Map<string, number>();
+
+  constructor(options: IdentificationOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Who brings the credentials. Without any it is who the connection's certificate names, or else the anonymous account.
+   * @throws RegistryError `UNAUTHORIZED` (without a challenge) or `TOOMANYREQUESTS`
+   * @throws AuthenticationUnavailable
+   */
+  async identify(credentials: Credentials | undefined, requester: Requester): Promise<Identity> {
+    if (credentials === undefined) return this.#byCertificate(requester);
+    const { throttle } = this.#options;
+    const account = credentials.kind === 'password' ? credentials.account : '';
+    const { remoteAddress } = requester;
+    const blocked = throttle.check(account, remoteAddress);
+    if (blocked !== undefined) {
+      this.#record(account, requester, 'refused', 'too many attempts');
+      throw new RegistryError('TOOMANYREQUESTS', 'too many failed logins; try again later', {
+        headers: { 'Retry-After': String(blocked.retryAfter) },
+      });
+    }
+    const identity = await this.#ask(credentials, requester);
+    if (identity === undefined) {
+      throttle.failed(account, remoteAddress);
+      this.#record(account, requester, 'refused', credentials.kind);
+      throw new RegistryError('UNAUTHORIZED', 'the account or its password is not right');
+    }
+    throttle.succeeded(account, remoteAddress);
+    this.#recordOnce(identity, requester);
+    return identity;
+  }
+
+  async #byCertificate(requester: Requester): Promise<Identity> {
+    const { certificate } = requester;
+    if (certificate === undefined) return ANONYMOUS;
+    const identity = await this.#ask({ kind: 'certificate', certificate }, requester);
+    if (identity === undefined) return ANONYMOUS;
+    this.#recordOnce(identity, requester);
+    return identity;
+  }
+
+  async #ask(credentials: Credentials, requester: Requester): Promise<Identity | undefined> {
+    for (const authenticator of this.#options.authenticators) {
+      const answer = await authenticator.authenticate(credentials, requester);
+      if (answer === 'refused') return undefined;
+      // What comes from elsewhere must not be able to name what only we can.
+      if (answer !== undefined) return isAccountName(answer.account) ? answer : undefined;
+    }
+    return undefined;
+  }
+
+  #recordOnce(identity: Identity, requester: Requester): void {
+    const key = `${identity.method} ${identity.account} ${requester.remoteAddress}`;
+    const now = Date.now();
+    if (now - (this.#recorded.get(key) ?? 0) < RECORD_EVERY) return;
+    this.#recorded.delete(key);
+    this.#recorded.set(key, now);
+    for (const oldest of this.#recorded.keys()) {
+      if (this.#recorded.size <= MAX_RECORDED) break;
+      this.#recorded.delete(oldest);
+    }
+    this.#record(identity.account, requester, 'done', identity.method);
+  }
+
+  #record(account: string, { remoteAddress }: Requester, result: 'done' | 'refused', detail: string): void {
+    this.#options.audit({ event: 'login', account, remoteAddress, result, detail });
+  }
+}
