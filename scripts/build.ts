@@ -2,13 +2,13 @@
  * Builds `dist/`, by `npm run build`:
  *
  *   dist/entrepot               one executable for this machine's system and processor, with Bun inside
- *   dist/node/main.js           the same program for Node, with hash-worker.js and chunks beside it
+ *   dist/node/main.js           the same program for Node, with the threads' files and chunks beside it
  *
  * The version is the one of package.json, which the program imports and the bundler copies.
  *
- * The hashing thread is an entry point of its own, and both builds put all entry points into one folder. So
- * `./hash-worker.EXT` beside the importing file is right everywhere, if EXT is `ts` in the sources and `js` in what
- * is built: new URL(`./hash-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url).
+ * Each thread (hash-worker, password-worker) is an entry point of its own, and both builds put all entry points into
+ * one folder. So `./hash-worker.EXT` beside the importing file is right everywhere, if EXT is `ts` in the sources and
+ * `js` in what is built: new URL(`./hash-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url).
  */
 import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -18,7 +18,7 @@ const PROJECT = join(import.meta.dirname, '..');
 const DIST = join(PROJECT, 'dist');
 /** Built here and renamed, so that nobody runs half a build. */
 const STAGING = join(DIST, '.building');
-const ENTRIES = ['src/main.ts', 'src/store/hash-worker.ts'];
+const ENTRIES = ['src/main.ts', 'src/store/hash-worker.ts', 'src/auth/password-worker.ts'];
 const ONE_FOLDER = ['--entry-naming', '[name].[ext]'];
 
 function run(command: string, args: readonly string[], cwd = PROJECT): string {

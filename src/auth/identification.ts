@@ -33,8 +33,22 @@ export class Identification {
    */
   async identify(credentials: Credentials | undefined, requester: Requester): Promise<Identity> {
     if (credentials === undefined) return this.#byCertificate(requester);
+    if (credentials.kind !== 'password') {
+      const identity = await this.#ask(credentials, requester);
+      // Not counted and not recorded: tokens expire every few minutes, and guessing one is hopeless.
+      if (identity === undefined) throw new RegistryError('UNAUTHORIZED', 'the token is not good');
+      this.#recordOnce(identity, requester);
+      return identity;
+    }
+    return this.#byPassword(credentials, requester);
+  }
+
+  async #byPassword(
+    credentials: Extract<Credentials, { readonly kind: 'password' }>,
+    requester: Requester,
+  ): Promise<Identity> {
     const { throttle } = this.#options;
-    const account = credentials.kind === 'password' ? credentials.account : '';
+    const { account } = credentials;
     const { remoteAddress } = requester;
     const blocked = throttle.check(account, remoteAddress);
     if (blocked !== undefined) {
@@ -46,7 +60,7 @@ export class Identification {
     const identity = await this.#ask(credentials, requester);
     if (identity === undefined) {
       throttle.failed(account, remoteAddress);
-      this.#record(account, requester, 'refused', credentials.kind);
+      this.#record(account, requester, 'refused', 'wrong password');
       throw new RegistryError('UNAUTHORIZED', 'the account or its password is not right');
     }
     throttle.succeeded(account, remoteAddress);
