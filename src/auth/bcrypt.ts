@@ -1,5 +1,5 @@
 /** Stored passwords: their form (bcrypt, `$2a$`, `$2b$` and `$2y$`), which ones are taken, and how they are made. */
-import bcrypt from 'bcryptjs';
+import { hash } from 'bcryptjs';
 
 /** The cost of hashes that we make: about 70 ms of one core. Each further one doubles it. */
 export const DEFAULT_COST = 10;
@@ -61,5 +61,5 @@ export async function hashPassword(password: string, cost = DEFAULT_COST): Promi
   if (!Number.isInteger(cost) || cost < LEAST_COST || cost > MOST_COST) {
     throw new RangeError(`the cost is ${cost}; it can be ${LEAST_COST} to ${MOST_COST}`);
   }
-  return await bcrypt.hash(password, cost);
+  return await hash(password, cost);
 }

@@ -1,18 +1,24 @@
-/** The thread that computes bcrypt, which takes 50-100 ms of a core at the usual cost. See passwords.ts. */
+/** The thread that computes bcrypt, which takes 50-100 ms of a core at the usual cost. See password-thread.ts. */
 import { parentPort } from 'node:worker_threads';
-import { compareSync, hashSync } from 'bcryptjs';
-import type { FromPasswordThread, ToPasswordThread } from './passwords.ts';
+import { compareSync } from 'bcryptjs';
+import { costOf, dummyHash } from './bcrypt.ts';
+import type { FromPasswordThread, PasswordJob, ToPasswordThread } from './password-thread.ts';
 
-parentPort?.on('message', (message: ToPasswordThread) => {
-  parentPort?.postMessage(answer(message));
+parentPort?.on('message', ({ id, job }: ToPasswordThread) => {
+  parentPort?.postMessage(answer(id, job));
 });
 
-function answer(message: ToPasswordThread): FromPasswordThread {
-  const { id } = message;
+function answer(id: number, job: PasswordJob): FromPasswordThread {
   try {
-    if (message.kind === 'verify') return { id, result: compareSync(message.password, message.hash) };
-    return { id, result: hashSync(message.password, message.cost) };
-  } catch {
-    return { id, result: false }; // a hash that is none
+    return { id, matches: matches(job) };
+  } catch (error) {
+    return { id, failure: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** A wrong password of a cheaper hash takes as long as one of an unknown account: each step of cost doubles the work. */
+function matches({ password, hash, cost }: PasswordJob): boolean {
+  if (compareSync(password, hash)) return true;
+  for (let rest = costOf(hash) ?? cost; rest < cost; rest += 1) compareSync(password, dummyHash(rest));
+  return false;
 }

@@ -7,6 +7,7 @@
  * their own failures count.
  */
 import { isIPv6 } from 'node:net';
+import { plainAddress } from './ip-range.ts';
 
 interface Limit {
   /** Failures that are free. */
@@ -170,10 +171,8 @@ function keysOf(account: string, address: string): { readonly place: string; rea
  * (RFC 4291 §2.5.1). An IPv4 address in IPv6's form is the IPv4 address.
  */
 export function networkOf(address: string): string {
-  const [bare = ''] = address.split('%');
+  const bare = plainAddress(address);
   if (!isIPv6(bare)) return bare;
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare);
-  if (mapped !== null) return mapped[1] ?? bare;
   const [head = '', tail] = bare.split('::');
   const front = head === '' ? [] : head.split(':');
   const back = tail === undefined || tail === '' ? [] : tail.split(':');
