@@ -1,12 +1,12 @@
 /** From the configuration's logins and rights to an `Access`. A part of the composition root. */
-import { mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Access, openAccess } from './auth/access.ts';
+import { type Access, openAccess, type TokenEndpoint } from './auth/access.ts';
 import { Acl } from './auth/acl.ts';
 import { ApiKeys } from './auth/api-keys.ts';
+import { HtpasswdFile } from './auth/htpasswd-file.ts';
 import { Identification } from './auth/identification.ts';
 import type { Authenticator } from './auth/identity.ts';
-import { HtpasswdFile } from './auth/htpasswd-file.ts';
 import { LocalAccounts } from './auth/local-accounts.ts';
 import { OwnAccess } from './auth/own-access.ts';
 import { PasswordCheck } from './auth/passwords.ts';
@@ -15,18 +15,19 @@ import { RegistryTokens } from './auth/registry-tokens.ts';
 import { sillyAccess } from './auth/silly-access.ts';
 import { Throttle } from './auth/throttle.ts';
 import { TokenService } from './auth/token-endpoint.ts';
-import { TokenKeys, UnusableKey } from './auth/token-keys.ts';
+import { TokenKeys } from './auth/token-keys.ts';
 import type { OwnAuthConfig } from './config/auth-config.ts';
 import type { Config } from './config/config.ts';
 import type { Audit, Logger } from './log.ts';
 import { StartFailure } from './start-failure.ts';
 
-/** Where clients find the token service at our own host. */
-const TOKEN_PATH = '/v2/token';
 /** How often refresh tokens that are over are removed, in milliseconds. */
 const SWEEP_EVERY = 6 * 3_600_000;
 
-/** What outlives a change of accounts and rights: keys, and the counts of failed logins. */
+/** Folders of the state directory. */
+export const STATE = { signing: 'signing', refresh: 'refresh', keys: 'keys' } as const;
+
+/** What outlives a change of accounts and rights: keys, passwords that are known, and the counts of failed logins. */
 interface Lasting {
   readonly keys: TokenKeys | undefined;
   readonly throttle: Throttle;
@@ -36,24 +37,28 @@ interface Lasting {
 /** An `Access` of which the accounts and rights can be changed while it is used. */
 export class ConfiguredAccess implements Access {
   #current: Access;
+  #sweep: () => void = () => undefined;
+  readonly #timer: NodeJS.Timeout;
   readonly #lasting: Lasting;
   readonly #log: Logger;
   readonly #audit: Audit;
-  #timer: NodeJS.Timeout | undefined;
 
   /** @throws StartFailure when a key or file cannot be used */
   constructor(config: Config, log: Logger, audit: Audit) {
     this.#log = log;
     this.#audit = audit;
+    const { auth } = config;
     this.#lasting = {
-      keys: config.auth?.kind === 'own' ? openKeys(config.auth) : undefined,
+      keys: auth?.kind === 'own' ? openKeys(auth) : undefined,
       throttle: new Throttle(),
       passwords: new PasswordCheck(),
     };
     this.#current = this.#wire(config);
+    this.#timer = setInterval(() => this.#sweep(), SWEEP_EVERY);
+    this.#timer.unref();
   }
 
-  get tokens(): NonNullable<Access['tokens']> | undefined {
+  get tokens(): TokenEndpoint | undefined {
     return this.#current.tokens;
   }
 
@@ -68,5 +73,87 @@ export class ConfiguredAccess implements Access {
 
   stop(): void {
     clearInterval(this.#timer);
+  }
+
+  #wire(config: Config): Access {
+    const { auth } = config;
+    if (auth === undefined) return openAccess;
+    if (auth.kind === 'silly') return sillyAccess(auth);
+    if (auth.kind === 'token') throw new StartFailure('auth.token: is not supported yet');
+    return this.#own(auth, config.http);
+  }
+
+  #own(auth: OwnAuthConfig, { prefix, host }: Config['http']): Access {
+    const { keys, throttle, passwords } = this.#lasting;
+    const log = this.#log;
+    const audit = this.#audit;
+    const accounts = new LocalAccounts({
+      users: auth.users,
+      groups: auth.groups,
+      files: auth.htpasswd === undefined ? [] : [new HtpasswdFile(auth.htpasswd.path, { log })],
+      passwords,
+      followed: auth.ldap !== undefined,
+      log,
+    });
+    const state = auth.stateDirectory;
+    const authenticators: Authenticator[] = [
+      ...(state === undefined ? [] : [new ApiKeys(join(state, STATE.keys), accounts)]),
+      accounts,
+    ];
+    const identification = new Identification({ authenticators, throttle, audit, groups: auth.groups });
+    const acl = new Acl(auth.acl);
+    if (auth.challenge === 'basic' || keys === undefined) {
+      const challenge = { kind: 'basic', realm: auth.realm ?? auth.service } as const;
+      return new OwnAccess({ identification, readToken: () => undefined, acl, challenge, audit });
+    }
+    const { service, issuer, expiryMs } = auth;
+    const tokens = new RegistryTokens({ keys, issuer, service, expiryMs, accounts });
+    const refresh = new RefreshTokens({
+      folder: state === undefined ? undefined : join(state, STATE.refresh),
+      accounts,
+      expiryMs: auth.refreshExpiryMs,
+    });
+    this.#sweep = () => refresh.sweep();
+    return new OwnAccess({
+      identification,
+      readToken: (token) => tokens.read(token),
+      acl,
+      challenge: { kind: 'bearer', realm: auth.realm ?? `${host ?? ''}${prefix}v2/token`, service },
+      audit,
+      tokens: new TokenService({
+        identification,
+        acl,
+        tokens,
+        refresh,
+        keys,
+        service,
+        onFailure: (error) =>
+          log.error('a token could not be given', {
+            error: error instanceof Error ? error.message : String(error),
+          }),
+      }),
+    });
+  }
+}
+
+/**
+ * Makes the state directory, which only this user may look into, and the keys in it.
+ * @throws StartFailure
+ */
+export function openKeys(auth: OwnAuthConfig): TokenKeys {
+  const { stateDirectory: state, signingMethod: method, privateKey, publicKey, hmacSecret: secret } = auth;
+  try {
+    if (state !== undefined) {
+      mkdirSync(state, { recursive: true, mode: 0o700 });
+      chmodSync(state, 0o700);
+    }
+    const folder = state === undefined ? undefined : join(state, STATE.signing);
+    return new TokenKeys({ method, privateKey, publicKey, secret, folder });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw new StartFailure(message, { cause: error });
+    throw new StartFailure(`auth.state: ${state ?? ''}: ${message}; say where keys can be kept`, {
+      cause: error,
+    });
   }
 }

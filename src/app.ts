@@ -1,11 +1,13 @@
 /** The composition root: from the configuration to a wired registry. Only this file knows every room. */
 import { readFileSync } from 'node:fs';
-import { openAccess } from './auth/access.ts';
+import { ConfiguredAccess } from './app-access.ts';
+import { AuthenticationUnavailable } from './auth/identity.ts';
 import type { Config } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
 import { FilesystemDriver } from './drivers/filesystem/filesystem-driver.ts';
 import { MemoryDriver } from './drivers/memory.ts';
 import type { Logger } from './log.ts';
+import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
 import type { ProtocolSettings } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
@@ -16,6 +18,7 @@ import { DRIVER_FOLDER } from './store/layout.ts';
 import { LocalRegistry } from './store/local-registry.ts';
 import type { ManifestRules } from './store/manifest-rules.ts';
 import { Objects } from './store/objects.ts';
+import { StartFailure } from './start-failure.ts';
 import { purgeUploads } from './upkeep/purge-uploads.ts';
 
 /** Seconds without traffic after which a connection is closed. Uploads have a limit of their own. */
@@ -27,17 +30,14 @@ export interface App {
   readonly log: Logger;
   /** PEM texts of the server's certificate and key; undefined for plain HTTP. */
   readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+  /** Takes up the accounts and rights of another configuration. @throws StartFailure; what was in force stays so */
+  changeAccess(config: Config): void;
   /** Ends what runs in the background. */
   stop(): void;
 }
 
-/** A file or folder that the configuration names cannot be used. The message is for the operator. */
-export class StartFailure extends Error {
-  override readonly name = 'StartFailure';
-}
-
 /** The log of a process, which has the worker's number in its lines where there are several. */
-export function loggerFor({ log }: Config, worker?: number): Logger {
+export function loggerFor({ log }: Config, worker?: number, level = log.level): Logger {
   const fields = Object.fromEntries(
     Object.entries(log.fields).map(([name, value]) => [
       name,
@@ -46,7 +46,7 @@ export function loggerFor({ log }: Config, worker?: number): Logger {
   );
   return createLogger({
     format: log.formatter,
-    level: log.level,
+    level,
     fields: worker === undefined ? fields : { ...fields, worker },
   });
 }
@@ -55,19 +55,23 @@ export function loggerFor({ log }: Config, worker?: number): Logger {
  * Wires a registry. Several processes may do so over one storage.
  * @throws StartFailure when the storage or a certificate cannot be used
  */
-export function createApp(config: Config, log: Logger): App {
+export function createApp(config: Config, log: Logger, worker?: number): App {
   const driver = openStorage(config);
+  // Whatever the log leaves out, it keeps these.
+  const audit = auditTo(loggerFor(config, worker, 'info'));
+  const access = new ConfiguredAccess(config, log, audit);
   const registry = new LocalRegistry(driver, rulesOf(config));
   const handler = createHandler({
     registry,
-    access: openAccess,
+    access,
+    ...(config.auth === undefined ? {} : { audit }),
     settings: settingsOf(config),
     log,
     describeFailure,
     ...(config.log.accessLog ? { onAccess: createAccessLog(config.log.formatter) } : {}),
   });
   const { uploadPurging, readOnly } = config.storage;
-  const stop =
+  const stopPurging =
     uploadPurging.enabled && !readOnly
       ? purgeUploads(
           new Objects(driver),
@@ -75,7 +79,16 @@ export function createApp(config: Config, log: Logger): App {
           log,
         )
       : () => undefined;
-  return { handler, log, tls: readCertificate(config), stop };
+  return {
+    handler,
+    log,
+    tls: readCertificate(config),
+    changeAccess: (changed) => access.change(changed),
+    stop() {
+      stopPurging();
+      access.stop();
+    },
+  };
 }
 
 /** Opens the storage and proves that it can be used. @throws StartFailure */
@@ -146,6 +159,9 @@ const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'E
 
 /** What a client may know of a failure of the storage: that it is not its own fault, and whether to come again. */
 function describeFailure(error: unknown): Failure | undefined {
+  if (error instanceof AuthenticationUnavailable) {
+    return { status: 503, message: 'logins cannot be checked at the moment; try again later' };
+  }
   if (!(error instanceof StorageFailure)) return undefined;
   const message = CANNOT_STORE.has(error.code)
     ? 'the registry cannot store content at the moment: tell its operator'

@@ -49,7 +49,7 @@ export interface Access {
    */
   authorize(request: Request, requester: Requester, scopes: readonly Scope[]): Promise<Actor>;
   /** Where the registry gives out tokens itself. */
-  readonly tokens?: TokenEndpoint;
+  readonly tokens?: TokenEndpoint | undefined;
 }
 
 /** The token service, by HTTP. Neither of the two rejects. */

@@ -13,6 +13,8 @@ const MAX_RECORDED = 10_000;
 export interface IdentificationOptions {
   /** In the order in which they are asked. */
   readonly authenticators: readonly Authenticator[];
+  /** Members of groups by the group's name, also for accounts that are kept elsewhere. */
+  readonly groups?: Readonly<Record<string, readonly string[]>>;
   readonly throttle: Throttle;
   readonly audit: Audit;
 }
@@ -82,9 +84,18 @@ export class Identification {
       const answer = await authenticator.authenticate(credentials, requester);
       if (answer === 'refused') return undefined;
       // What comes from elsewhere must not be able to name what only we can.
-      if (answer !== undefined) return isAccountName(answer.account) ? answer : undefined;
+      if (answer !== undefined) return isAccountName(answer.account) ? this.#withGroups(answer) : undefined;
     }
     return undefined;
+  }
+
+  #withGroups(identity: Identity): Identity {
+    const joined = Object.entries(this.#options.groups ?? {})
+      .filter(([, members]) => members.includes(identity.account))
+      .map(([group]) => group);
+    return joined.length === 0
+      ? identity
+      : { ...identity, groups: [...new Set([...identity.groups, ...joined])] };
   }
 
   #recordOnce(identity: Identity, requester: Requester): void {

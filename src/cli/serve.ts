@@ -1,12 +1,19 @@
 /** `entrepot serve [FILE]`: the supervisor's process. It stays small; the workers load the registry. */
 import { availableParallelism } from 'node:os';
-import { loggerFor, openStorage, readCertificate, StartFailure } from '../app.ts';
+import { loggerFor, openStorage, readCertificate } from '../app.ts';
+import { StartFailure } from '../start-failure.ts';
+import { openKeys } from '../app-access.ts';
+import { createHtpasswd } from '../auth/change-htpasswd.ts';
+import type { OwnAuthConfig } from '../config/auth-config.ts';
 import { ConfigError, loadConfig, openingsOf } from '../config/load.ts';
+import { fileSignature } from '../config/watch.ts';
+import type { Logger } from '../log.ts';
 import { AddressUnavailable } from '../server/address.ts';
 import type { Address } from '../server/listener.ts';
 import { supervise } from '../server/supervisor.ts';
 import { WorkerCannotStart } from '../server/worker-slot.ts';
 import { printWelcome } from './welcome.ts';
+import type { WorkerMessage } from './worker.ts';
 
 /**
  * Serves until told to stop.
@@ -14,21 +21,21 @@ import { printWelcome } from './welcome.ts';
  */
 export async function serve(file: string | undefined): Promise<number> {
   try {
-    const { config, warnings } = await loadConfig({
-      ...(file === undefined ? {} : { file }),
-      env: process.env,
-    });
+    const loaded = await loadConfig({ ...(file === undefined ? {} : { file }), env: process.env });
+    const { config, warnings } = loaded;
     const log = loggerFor(config);
     for (const warning of warnings) log.warn(warning);
     for (const opening of openingsOf(config)) log.warn(`WARNING: ${opening}`);
+    const since = loaded.file === undefined ? '' : await fileSignature(loaded.file);
     openStorage(config);
     readCertificate(config);
+    if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
     const inMemory = config.storage.driver.kind === 'inmemory';
     const workers = inMemory ? 1 : (config.http.workers ?? availableParallelism());
     return await supervise({
       workers,
       address: config.http.addr,
-      startMessage: config,
+      startMessage: { config, file: loaded.file, since } satisfies WorkerMessage,
       drainTimeoutMs: config.http.drainTimeoutMs,
       log: (level, message, fields) =>
         log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
@@ -40,6 +47,20 @@ export async function serve(file: string | undefined): Promise<number> {
       for (const warning of error.warnings) process.stderr.write(`warning: ${warning}\n`);
     process.stderr.write(`${error.message}\n`);
     return 1;
+  }
+}
+
+/** Makes what is missing: keys, and the file of accounts that a configuration of `registry:2` names. */
+async function prepareLogins(auth: OwnAuthConfig, log: Logger): Promise<void> {
+  openKeys(auth);
+  if (auth.htpasswd?.create !== true) return;
+  const { path } = auth.htpasswd;
+  try {
+    const made = await createHtpasswd(path);
+    if (made === undefined) return;
+    log.warn(`${path} was missing and is made, with one account; its password is not shown again`, made);
+  } catch (error) {
+    throw new StartFailure(`auth.htpasswd.path: ${path}: ${(error as Error).message}`, { cause: error });
   }
 }
 

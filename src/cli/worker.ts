@@ -1,16 +1,27 @@
 /** A worker process of `entrepot serve`: a registry, and a listener on the shared address. */
-import { createApp, IDLE_SECONDS, loggerFor, StartFailure } from '../app.ts';
+import { type App, createApp, IDLE_SECONDS, loggerFor } from '../app.ts';
+import { StartFailure } from '../start-failure.ts';
 import type { Config } from '../config/config.ts';
+import { watchConfig } from '../config/watch.ts';
 import { AddressUnavailable } from '../server/address.ts';
 import { listen } from '../server/runtime.ts';
 import { onDrain, workerFailed, workerNumber, workerReady, workerStart } from '../server/worker.ts';
 
+/** What the supervisor gives each worker; plain JSON. */
+export interface WorkerMessage {
+  readonly config: Config;
+  /** The configuration file, if there is one, and what it looked like when `config` was read from it. */
+  readonly file: string | undefined;
+  readonly since: string;
+}
+
 /** Serves until the supervisor says otherwise. */
 export async function work(): Promise<void> {
   const { address, reusePort, message } = await workerStart();
-  const config = message as Config;
+  const { config, file, since } = message as WorkerMessage;
   try {
-    const app = createApp(config, loggerFor(config, workerNumber()));
+    const app = createApp(config, loggerFor(config, workerNumber()), workerNumber());
+    const stopWatching = file === undefined ? undefined : watchRights(app, config, file, since);
     const listener = await listen({
       address,
       reusePort,
@@ -19,6 +30,7 @@ export async function work(): Promise<void> {
       ...(app.tls === undefined ? {} : { tls: app.tls }),
     });
     onDrain(async () => {
+      stopWatching?.();
       app.stop();
       await listener.drain();
     });
@@ -27,4 +39,37 @@ export async function work(): Promise<void> {
     if (!(error instanceof StartFailure) && !(error instanceof AddressUnavailable)) throw error;
     workerFailed(error.message);
   }
+}
+
+/** Takes up accounts and rights when the file changes. Everything else in it counts from the next start. */
+function watchRights(app: App, config: Config, file: string, since: string): () => void {
+  let present = config;
+  return watchConfig({
+    file,
+    env: process.env,
+    since,
+    onChange({ config: changed }) {
+      if (JSON.stringify(changed.auth) === JSON.stringify(present.auth)) return;
+      // To open a registry, or to change who gives out its tokens, is more than a change of rights.
+      if (changed.auth?.kind !== present.auth?.kind) {
+        app.log.error(`${file} has changed: another kind of login counts from the next start`);
+        return;
+      }
+      try {
+        app.changeAccess(changed);
+        present = changed;
+        app.log.info(`${file} has changed: accounts and rights are taken up`);
+      } catch (error) {
+        if (!(error instanceof StartFailure)) throw error;
+        app.log.error(`${file} has changed and cannot be used: accounts and rights stay as they were`, {
+          error: error.message,
+        });
+      }
+    },
+    onError({ message }) {
+      app.log.error(`${file} has changed and is wrong: accounts and rights stay as they were`, {
+        error: message,
+      });
+    },
+  });
 }
