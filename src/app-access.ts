@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Access, openAccess, type TokenEndpoint } from './auth/access.ts';
 import { Acl } from './auth/acl.ts';
 import { ApiKeys } from './auth/api-keys.ts';
+import { ExternalAccess } from './auth/external-access.ts';
 import { HtpasswdFile } from './auth/htpasswd-file.ts';
 import { Identification } from './auth/identification.ts';
 import type { Authenticator } from './auth/identity.ts';
@@ -27,11 +28,12 @@ const SWEEP_EVERY = 6 * 3_600_000;
 /** Folders of the state directory. */
 export const STATE = { signing: 'signing', refresh: 'refresh', keys: 'keys' } as const;
 
-/** What outlives a change of accounts and rights: keys, passwords that are known, and the counts of failed logins. */
+/** What outlives a change of accounts and rights. */
 interface Lasting {
   readonly keys: TokenKeys | undefined;
   readonly throttle: Throttle;
   readonly passwords: PasswordCheck;
+  readonly files: Map<string, HtpasswdFile>;
 }
 
 /** An `Access` of which the accounts and rights can be changed while it is used. */
@@ -52,6 +54,7 @@ export class ConfiguredAccess implements Access {
       keys: auth?.kind === 'own' ? openKeys(auth) : undefined,
       throttle: new Throttle(),
       passwords: new PasswordCheck(),
+      files: new Map(),
     };
     this.#current = this.#wire(config);
     this.#timer = setInterval(() => this.#sweep(), SWEEP_EVERY);
@@ -79,8 +82,22 @@ export class ConfiguredAccess implements Access {
     const { auth } = config;
     if (auth === undefined) return openAccess;
     if (auth.kind === 'silly') return sillyAccess(auth);
-    if (auth.kind === 'token') throw new StartFailure('auth.token: is not supported yet');
-    return this.#own(auth, config.http);
+    if (auth.kind === 'own') return this.#own(auth, config.http);
+    try {
+      return new ExternalAccess({ ...auth, log: this.#log, audit: this.#audit });
+    } catch (error) {
+      const { rootCertBundle, jwks } = auth;
+      const paths = [rootCertBundle, jwks].filter((path) => path !== undefined).join(', ');
+      throw new StartFailure(`auth.token: ${paths}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  /** The same one each time, as it knows what was in the file before somebody broke it. */
+  #accountFile(path: string): HtpasswdFile {
+    const { files } = this.#lasting;
+    const file = files.get(path) ?? new HtpasswdFile(path, { log: this.#log });
+    files.set(path, file);
+    return file;
   }
 
   #own(auth: OwnAuthConfig, { prefix, host }: Config['http']): Access {
@@ -90,7 +107,7 @@ export class ConfiguredAccess implements Access {
     const accounts = new LocalAccounts({
       users: auth.users,
       groups: auth.groups,
-      files: auth.htpasswd === undefined ? [] : [new HtpasswdFile(auth.htpasswd.path, { log })],
+      files: auth.htpasswd === undefined ? [] : [this.#accountFile(auth.htpasswd.path)],
       passwords,
       followed: auth.ldap !== undefined,
       log,

@@ -6,7 +6,7 @@ import type { Config } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
 import { FilesystemDriver } from './drivers/filesystem/filesystem-driver.ts';
 import { MemoryDriver } from './drivers/memory.ts';
-import type { Logger } from './log.ts';
+import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
 import type { ProtocolSettings } from './protocol/exchange.ts';
@@ -52,13 +52,19 @@ export function loggerFor({ log }: Config, worker?: number, level = log.level): 
 }
 
 /**
- * Wires a registry. Several processes may do so over one storage.
+ * Wires a registry. Several processes may do so over one storage. Audit records go to the log unless told otherwise,
+ * whatever its level leaves out.
  * @throws StartFailure when the storage or a certificate cannot be used
  */
-export function createApp(config: Config, log: Logger, worker?: number): App {
+export function createApp(
+  config: Config,
+  log: Logger,
+  {
+    worker,
+    audit = auditTo(loggerFor(config, worker, 'info')),
+  }: { readonly worker?: number | undefined; readonly audit?: Audit } = {},
+): App {
   const driver = openStorage(config);
-  // Whatever the log leaves out, it keeps these.
-  const audit = auditTo(loggerFor(config, worker, 'info'));
   const access = new ConfiguredAccess(config, log, audit);
   const registry = new LocalRegistry(driver, rulesOf(config));
   const handler = createHandler({

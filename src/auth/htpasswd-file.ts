@@ -64,7 +64,7 @@ export class HtpasswdFile {
       const settled = Math.abs(now - mtimeMs) >= UNSETTLED_FOR;
       if (size === 0 && this.#wasRead && !settled) return;
       const text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(this.path));
-      if (text.includes('\0')) throw new TypeError('it is no text');
+      if (text.includes('\0')) throw new Error('it holds a NUL, as no text does');
       this.#signature = settled ? signature : undefined;
       this.#take(parseHtpasswd(text));
     } catch (error) {

@@ -2,6 +2,139 @@
 import { Command, CommanderError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 
+const FILE = ['[file]', 'configuration file; else the one that REGISTRY_CONFIGURATION_PATH names'] as const;
+
+type Told = (exitCode: number) => void;
+
+/** Options that a file may be left out of, in the form that the commands take. */
+function withFile<T extends object>(file: string | undefined, options: T): T & { readonly file?: string } {
+  return file === undefined ? options : { file, ...options };
+}
+
+/** For options that can be given several times: one that took all words after it would take the file too. */
+function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}
+
+function addUserCommands(program: Command, told: Told): void {
+  const user = program.command('user').description('accounts that are kept beside the registry’s data');
+  const password = (command: Command) =>
+    command
+      .option('--password-stdin', 'read the password from standard input')
+      .option('--password <text>', 'the password itself; everybody on this machine can see it')
+      .option('--cost <number>', 'bcrypt’s cost');
+  password(user.command('add').description('add an account; asks for its password'))
+    .argument('<name>')
+    .argument(...FILE)
+    .action(async (name: string, file: string | undefined, options: object) => {
+      const { userAdd } = await import('./user.ts');
+      told(await userAdd(withFile(file, { name, ...options })));
+    });
+  password(user.command('passwd').description('change an account’s password'))
+    .argument('<name>')
+    .argument(...FILE)
+    .action(async (name: string, file: string | undefined, options: object) => {
+      const { userPasswd } = await import('./user.ts');
+      told(await userPasswd(withFile(file, { name, ...options })));
+    });
+  user
+    .command('list')
+    .description('list accounts, where they are kept, and their groups')
+    .argument(...FILE)
+    .action(async (file: string | undefined) => {
+      const { userList } = await import('./user.ts');
+      told(await userList(withFile(file, {})));
+    });
+  user
+    .command('remove')
+    .description('remove an account; its logins and API keys end at once')
+    .argument('<name>')
+    .argument(...FILE)
+    .action(async (name: string, file: string | undefined) => {
+      const { userRemove } = await import('./user.ts');
+      told(await userRemove(withFile(file, { name })));
+    });
+  password(program.command('hash-password').description('print the bcrypt hash of a password')).action(
+    async (options: object) => {
+      const { printPasswordHash } = await import('./hash-password.ts');
+      told(await printPasswordHash(options));
+    },
+  );
+}
+
+function addKeyCommands(program: Command, told: Told): void {
+  const key = program.command('key').description('API keys, and the keys that tokens are signed with');
+  key
+    .command('add')
+    .description('make an API key for a program; it is shown once')
+    .requiredOption('--account <name>', 'whose rights it has')
+    .requiredOption('--name <text>', 'what it is for')
+    .option(
+      '--scope <names:actions>',
+      'what it is narrowed to, such as "team/*:pull,push"; repeatable',
+      collect,
+    )
+    .option('--expires <time>', 'such as 90d or 12h, or never', '90d')
+    .argument(...FILE)
+    .action(
+      async (
+        file: string | undefined,
+        options: { account: string; name: string; scope?: string[]; expires: string },
+      ) => {
+        const { keyAdd } = await import('./key.ts');
+        told(await keyAdd(withFile(file, options)));
+      },
+    );
+  key
+    .command('list')
+    .description('list API keys: id, account, name, made, good until, scopes')
+    .argument(...FILE)
+    .action(async (file: string | undefined) => {
+      const { keyList } = await import('./key.ts');
+      told(await keyList(withFile(file, {})));
+    });
+  key
+    .command('revoke')
+    .description('end an API key at once')
+    .argument('<id>')
+    .argument(...FILE)
+    .action(async (id: string, file: string | undefined) => {
+      const { keyRevoke } = await import('./key.ts');
+      told(await keyRevoke(withFile(file, { id })));
+    });
+  key
+    .command('rotate')
+    .description('sign tokens with a new key, without logging anybody out')
+    .argument(...FILE)
+    .action(async (file: string | undefined) => {
+      const { keyRotate } = await import('./key.ts');
+      told(await keyRotate(withFile(file, {})));
+    });
+}
+
+function addRightsCommands(program: Command, told: Told): void {
+  program
+    .command('acl')
+    .description('the rules of who may do what')
+    .command('test')
+    .description('tell whether something is allowed, and which rule decides')
+    .option('--account <name>', 'who; left out for nobody in particular')
+    .option('--group <name>', 'a group beside those that the configuration tells; repeatable', collect)
+    .requiredOption('--repo <name>', 'the repository')
+    .requiredOption('--action <action>', 'pull, push or delete')
+    .option('--ip <address>', 'where the request comes from')
+    .argument(...FILE)
+    .action(
+      async (
+        file: string | undefined,
+        options: { account?: string; group?: string[]; repo: string; action: string; ip?: string },
+      ) => {
+        const { aclTest } = await import('./acl-test.ts');
+        told(await aclTest(withFile(file, options)));
+      },
+    );
+}
+
 /** Runs a command line (without the interpreter and script). @returns the exit code */
 export async function run(args: readonly string[]): Promise<number> {
   let code = 0;
@@ -26,6 +159,12 @@ export async function run(args: readonly string[]): Promise<number> {
       const { showConfig } = await import('./show-config.ts');
       code = await showConfig(file);
     });
+  const told = (exitCode: number) => {
+    code = exitCode;
+  };
+  addUserCommands(program, told);
+  addKeyCommands(program, told);
+  addRightsCommands(program, told);
   try {
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {

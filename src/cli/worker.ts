@@ -20,7 +20,7 @@ export async function work(): Promise<void> {
   const { address, reusePort, message } = await workerStart();
   const { config, file, since } = message as WorkerMessage;
   try {
-    const app = createApp(config, loggerFor(config, workerNumber()), workerNumber());
+    const app = createApp(config, loggerFor(config, workerNumber()), { worker: workerNumber() });
     const stopWatching = file === undefined ? undefined : watchRights(app, config, file, since);
     const listener = await listen({
       address,

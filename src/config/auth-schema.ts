@@ -8,14 +8,14 @@ const MINUTE_MS = 60_000;
 /** A list of account or group names. */
 const names = () => listOf(text('a name'));
 
-const BCRYPT = /^\$2[aby]\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$/;
+const BCRYPT = /^\$2[aby]\$(?:0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}$/;
 
 function bcryptHash() {
   return v.pipe(
     secretText(),
     v.regex(
       BCRYPT,
-      'expected a bcrypt hash; "entrepot hash-password" makes one (in quotes, as it has $ in it)',
+      'expected a bcrypt hash of cost 4 to 16; "entrepot hash-password" makes one (in quotes, as it has $ in it)',
     ),
   );
 }

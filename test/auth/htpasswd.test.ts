@@ -202,7 +202,7 @@ describe('a file', () => {
     const { accounts, lines } = await followed(`alice:${ONE}\n\0\n`);
     expect(accounts()).toEqual([]);
     expect(lines).toEqual([
-      'error FILE cannot be read: it is no text; it gives no accounts'.replace('no text', 'not UTF-8 text'),
+      'error FILE cannot be read: it holds a NUL, as no text does; it gives no accounts',
     ]);
   });
 
