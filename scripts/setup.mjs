@@ -35,6 +35,8 @@ const TEST_TOOLS = {
   wrk: 'wrk',
   ab: 'apache2-utils',
   strace: 'strace',
+  slapd: 'slapd',
+  ldapadd: 'ldap-utils',
   git: 'git',
 };
 

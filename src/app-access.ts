@@ -1,13 +1,15 @@
 /** From the configuration's logins and rights to an `Access`. A part of the composition root. */
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Access, openAccess, type TokenEndpoint } from './auth/access.ts';
 import { Acl } from './auth/acl.ts';
 import { ApiKeys } from './auth/api-keys.ts';
+import { CertificateAccounts } from './auth/client-certificates.ts';
 import { ExternalAccess } from './auth/external-access.ts';
 import { HtpasswdFile } from './auth/htpasswd-file.ts';
 import { Identification } from './auth/identification.ts';
 import type { Authenticator } from './auth/identity.ts';
+import { LdapDirectory } from './auth/ldap.ts';
 import { LocalAccounts } from './auth/local-accounts.ts';
 import { OwnAccess } from './auth/own-access.ts';
 import { PasswordCheck } from './auth/passwords.ts';
@@ -17,6 +19,7 @@ import { sillyAccess } from './auth/silly-access.ts';
 import { Throttle } from './auth/throttle.ts';
 import { TokenService } from './auth/token-endpoint.ts';
 import { TokenKeys } from './auth/token-keys.ts';
+import { WorkloadIdentities } from './auth/workload-identity.ts';
 import type { OwnAuthConfig } from './config/auth-config.ts';
 import type { Config } from './config/config.ts';
 import type { Audit, Logger } from './log.ts';
@@ -115,7 +118,10 @@ export class ConfiguredAccess implements Access {
     const state = auth.stateDirectory;
     const authenticators: Authenticator[] = [
       ...(state === undefined ? [] : [new ApiKeys(join(state, STATE.keys), accounts)]),
+      ...(auth.oidc.length === 0 ? [] : [new WorkloadIdentities(auth.oidc.map(withAuthorities), log)]),
       accounts,
+      ...(auth.ldap === undefined ? [] : [new LdapDirectory(withAuthorities(auth.ldap))]),
+      new CertificateAccounts(auth.certificates),
     ];
     const identification = new Identification({ authenticators, throttle, audit, groups: auth.groups });
     const acl = new Acl(auth.acl);
@@ -150,6 +156,16 @@ export class ConfiguredAccess implements Access {
           }),
       }),
     });
+  }
+}
+
+/** The options with the text of the PEM file that they name. @throws StartFailure */
+function withAuthorities<T extends { readonly ca?: string }>(options: T): T {
+  if (options.ca === undefined) return options;
+  try {
+    return { ...options, ca: readFileSync(options.ca, 'utf8') };
+  } catch (error) {
+    throw new StartFailure(`${options.ca}: ${(error as Error).message}`, { cause: error });
   }
 }
 

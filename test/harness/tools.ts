@@ -9,7 +9,9 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   ctr: 'containerd',
   docker: 'docker.io',
   dockerd: 'docker.io',
+  ldapadd: 'ldap-utils',
   nginx: 'nginx-light',
+  slapadd: 'slapd',
 };
 
 /** Debian's own CLI: a second, newer one may stand before it in PATH and lacks BuildKit without a plugin. */
