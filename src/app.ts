@@ -13,7 +13,7 @@ import type { ProtocolSettings } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
 import { createHandler } from './protocol/handler.ts';
 import { UploadState } from './protocol/upload-state.ts';
-import type { Handler } from './server/listener.ts';
+import type { Handler, TlsOptions } from './server/listener.ts';
 import { DRIVER_FOLDER } from './store/layout.ts';
 import { LocalRegistry } from './store/local-registry.ts';
 import type { ManifestRules } from './store/manifest-rules.ts';
@@ -28,8 +28,8 @@ export const IDLE_SECONDS = 120;
 export interface App {
   readonly handler: Handler;
   readonly log: Logger;
-  /** PEM texts of the server's certificate and key; undefined for plain HTTP. */
-  readonly tls: { readonly certificate: string; readonly key: string } | undefined;
+  /** undefined for plain HTTP. */
+  readonly tls: TlsOptions | undefined;
   /** Takes up the accounts and rights of another configuration. @throws StartFailure; what was in force stays so */
   changeAccess(config: Config): void;
   /** Ends what runs in the background. */
@@ -116,8 +116,23 @@ export function openStorage({ storage }: Config): StorageDriver {
 /** @throws StartFailure */
 export function readCertificate({ http }: Config): App['tls'] {
   if (http.tls === undefined) return undefined;
-  return { certificate: readPem('certificate', http.tls.certificate), key: readPem('key', http.tls.key) };
+  const { certificate, key, clientCas, clientAuth } = http.tls;
+  const pair = { certificate: readPem('certificate', certificate), key: readPem('key', key) };
+  if (clientCas.length === 0) return pair;
+  return {
+    ...pair,
+    clientCas: clientCas.map((path) => readPem('clientcas', path)).join('\n'),
+    clientAuth: CLIENT_AUTH[clientAuth],
+  };
 }
+
+/** By the names that `registry:2` has (and Go's crypto/tls). */
+const CLIENT_AUTH = {
+  'request-client-cert': 'request',
+  'require-any-client-cert': 'require-any',
+  'verify-client-cert-if-given': 'verify-if-given',
+  'require-and-verify-client-cert': 'require-and-verify',
+} as const;
 
 function readPem(name: string, path: string): string {
   try {

@@ -1,8 +1,8 @@
 /** Who may do what: a list of rules of which the first that speaks of somebody's action decides. */
 import type { Action } from './access.ts';
-import { fill, type Glob, glob } from './glob.ts';
+import { glob, globOfParts } from './glob.ts';
 import type { Limit } from './identity.ts';
-import { ipRange } from './ip-range.ts';
+import { type IpAddress, ipRange, parseAddress } from './ip-range.ts';
 
 /** A rule as it was written. */
 export interface Rule {
@@ -39,38 +39,73 @@ export interface Decision {
 const REFUSED: Decision = { allowed: false, rule: undefined, limited: false };
 const LIMITED: Decision = { allowed: false, rule: undefined, limited: true };
 
+/** A rule as it is asked. The action is no part of it: each action has its list. */
 interface CompiledRule {
-  readonly rule: Rule;
-  readonly isFor: (subject: Subject) => boolean;
-  readonly covers: (action: Action) => boolean;
-  readonly names: (subject: Subject) => Glob;
+  readonly isWho: (subject: Subject) => boolean;
+  /** undefined for any address. */
+  readonly comesFrom: ((address: IpAddress | undefined) => boolean) | undefined;
+  readonly names: Names;
   /** Made once, as it is the same in every decision. */
   readonly decision: Decision;
 }
 
-const NOTHING: Glob = () => false;
+interface Names {
+  readonly match: (repository: string, account: string) => boolean;
+  /** Whether they are all names there are. */
+  readonly all: boolean;
+  /** Whether there can be one for the account. */
+  readonly any: (account: string) => boolean;
+}
+
+const ACTIONS = ['pull', 'push', 'delete'] as const satisfies readonly Action[];
 
 /** The rules in force. It never changes; another list is another `Acl`. */
 export class Acl {
-  readonly #rules: readonly CompiledRule[];
+  readonly #rules: Readonly<Record<Action, readonly CompiledRule[]>>;
 
   /** @throws Error for an address block that cannot be read */
   constructor(rules: readonly Rule[]) {
-    this.#rules = rules.map(compile);
+    const lists: Record<Action, CompiledRule[]> = { pull: [], push: [], delete: [] };
+    for (const rule of rules) {
+      const compiled = compile(rule);
+      for (const action of ACTIONS) {
+        if (rule.actions.includes('*') || rule.actions.includes(action)) lists[action].push(compiled);
+      }
+    }
+    this.#rules = lists;
   }
 
   /** Whether the subject may do it, and by which rule. */
   decide(subject: Subject, action: Action, repository: string): Decision {
-    if (subject.limits !== undefined && !isWithin(subject.limits, action, repository)) return LIMITED;
-    for (const { isFor, covers, names, decision } of this.#rules) {
-      if (covers(action) && isFor(subject) && names(subject)(repository)) return decision;
+    const { account, remoteAddress, limits } = subject;
+    if (limits !== undefined && !isWithin(limits, action, repository)) return LIMITED;
+    let address: IpAddress | undefined;
+    let isParsed = false;
+    for (const { isWho, comesFrom, names, decision } of this.#rules[action]) {
+      if (!isWho(subject) || !names.match(repository, account)) continue;
+      if (comesFrom === undefined) return decision;
+      // Read for the first rule that asks: most lists have none.
+      if (!isParsed) address = parseAddress(remoteAddress);
+      isParsed = true;
+      if (comesFrom(address)) return decision;
     }
     return REFUSED;
   }
 
-  /** Whether there may be a repository that the subject can pull from. */
+  /**
+   * Whether there may be a repository that the subject can pull from. true does not promise one, as a refusal of some
+   * names is not weighed against those that are allowed behind it.
+   */
   mayPullAnything(subject: Subject): boolean {
-    return this.#rules.some(({ rule, isFor, covers }) => !rule.deny && covers('pull') && isFor(subject));
+    const { account, limits } = subject;
+    if (limits?.some(({ actions }) => actions.includes('pull')) === false) return false;
+    const address = parseAddress(subject.remoteAddress);
+    for (const { isWho, comesFrom, names, decision } of this.#rules.pull) {
+      if (!isWho(subject) || comesFrom?.(address) === false) continue;
+      if (decision.allowed && names.any(account)) return true;
+      if (!decision.allowed && names.all) return false;
+    }
+    return false;
   }
 }
 
@@ -80,33 +115,44 @@ export function isWithin(limits: readonly Limit[], action: Action, repository: s
 }
 
 function compile(rule: Rule): CompiledRule {
-  const { actions, ip } = rule;
-  const isWho = compileWho(rule.who);
-  const comesFrom = ip.length === 0 ? undefined : ipRange(ip);
+  const { who, name, ip, deny } = rule;
   return {
-    rule,
-    isFor: (subject) => isWho(subject) && (comesFrom === undefined || comesFrom(subject.remoteAddress)),
-    covers: (action) => actions.includes('*') || actions.includes(action),
-    names: compileNames(rule.name),
-    decision: { allowed: !rule.deny, rule, limited: false },
+    isWho: compileWho(who),
+    comesFrom: ip.length === 0 ? undefined : ipRange(ip),
+    names: compileNames(name),
+    decision: { allowed: !deny, rule, limited: false },
   };
 }
 
 function compileWho(who: Rule['who']): (subject: Subject) => boolean {
-  if ('group' in who) return ({ groups }) => groups.includes(who.group);
+  if ('group' in who) {
+    const { group } = who;
+    return ({ groups }) => groups.includes(group);
+  }
   if ('anonymous' in who) return () => true;
   const matches = glob(who.account);
   return ({ account }) => account !== '' && matches(account);
 }
 
-/** The account's own characters stand for themselves: it cannot be a pattern, as no account has a `*` in its name. */
-function compileNames(pattern: string): (subject: Subject) => Glob {
+const ACCOUNT = '${account}';
+
+function compileNames(pattern: string): Names {
   if (!pattern.includes('${')) {
-    const matches = glob(pattern);
-    return () => matches;
+    return { match: glob(pattern), all: /^\*+$/.test(pattern), any: () => true };
   }
-  return ({ account }) => {
-    const filled = fill(pattern, (name) => (name === 'account' && account !== '' ? account : undefined));
-    return filled === undefined ? NOTHING : glob(filled);
+  // A place for anything else is filled with nothing, so that the rule is about no name.
+  if (pattern.replaceAll(ACCOUNT, '').includes('${')) {
+    return { match: () => false, all: false, any: () => false };
+  }
+  // Cut at the pattern's stars before the name comes in: in it a star would be a plain character.
+  const parts = pattern.split('*').map((part) => part.split(ACCOUNT));
+  const start = parts[0]?.[0] ?? '';
+  return {
+    match: (repository, account) =>
+      account !== '' &&
+      repository.startsWith(start) &&
+      globOfParts(parts.map((part) => part.join(account)))(repository),
+    all: false,
+    any: (account) => account !== '',
   };
 }

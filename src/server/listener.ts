@@ -9,6 +9,8 @@ export interface Connection {
   readonly remoteAddress: string;
   /** Whether the request came by TLS. */
   readonly encrypted: boolean;
+  /** The client's certificate, if it gave one and an authority of `TlsOptions.clientCas` signed it. */
+  readonly certificate?: PeerCertificate | undefined;
   /**
    * Lifts the runtime's idle limit for this request, up to its answer: for a handler with its own watchdog.
    * Without it a slow but honest upload is cut, because the idle limit asks for some 16 KB/s and not for life.
@@ -31,11 +33,37 @@ export type Handler = (request: Request, connection: Connection) => Promise<Resp
 /** Where to listen. An empty hostname means every address of the machine, IPv6 and IPv4. */
 export type Address = { readonly hostname: string; readonly port: number } | { readonly unix: string };
 
+/** A client's certificate, verified. */
+export interface PeerCertificate {
+  /** The subject's common name; `''` where it has none, or several. */
+  readonly commonName: string;
+  readonly organizationalUnits: readonly string[];
+  /** With their kind: `DNS:host`, `email:who@example.com`, `URI:spiffe://…`, `IP:…`. */
+  readonly alternativeNames: readonly string[];
+  /** SHA-256 of the certificate, in lower-case hexadecimal. */
+  readonly fingerprint: string;
+}
+
+/**
+ * What is demanded of clients: a certificate may be given, or must be; it need not be, or must be, signed by an authority
+ * of `clientCas`.
+ */
+export type ClientAuth = 'request' | 'require-any' | 'verify-if-given' | 'require-and-verify';
+
+export interface TlsOptions {
+  /** PEM texts; the certificate may be followed by its chain. */
+  readonly certificate: string;
+  readonly key: string;
+  /** PEM text of the authorities that sign clients' certificates; without it clients are not asked for one. */
+  readonly clientCas?: string;
+  /** By default `require-and-verify`. */
+  readonly clientAuth?: ClientAuth;
+}
+
 export interface ListenOptions {
   /** Port 0 takes a free one, told by `Listener.port`. */
   readonly address: Address;
-  /** PEM texts; the certificate may be followed by its chain. */
-  readonly tls?: { readonly certificate: string; readonly key: string };
+  readonly tls?: TlsOptions;
   /** Share the port with other processes of this user (SO_REUSEPORT); the kernel spreads connections. */
   readonly reusePort: boolean;
   /** Seconds without traffic after which a connection is closed; 0 for never. The runtime may round it up to 4 s. */

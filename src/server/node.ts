@@ -1,7 +1,8 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Address, Connection, Handler, Listener, ListenOptions } from './listener.ts';
-import type { ListenOptions as NodeListenOptions } from 'node:net';
+import type { Address, Connection, Handler, Listener, ListenOptions, PeerCertificate } from './listener.ts';
+import type { ListenOptions as NodeListenOptions, Server as NetServer } from 'node:net';
 import { createServer as createPlainServer } from 'node:http';
+import { certificateOf, createTlsFront } from './client-certificates.ts';
 import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
 import { MAX_HEADERS, requestOf } from './node-request.ts';
 import { sendResponse } from './node-response.ts';
@@ -22,6 +23,10 @@ class NodeConnection implements Connection {
     return address.startsWith('::ffff:') ? address.slice(7) : address;
   }
 
+  get certificate(): PeerCertificate | undefined {
+    return certificateOf(this.#incoming.socket);
+  }
+
   liftIdleLimit(): void {
     // node:http sets the limit anew for each request of the connection.
     this.#incoming.socket.setTimeout(0);
@@ -38,7 +43,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const { address } = options;
   if ('unix' in address) await clearStaleSocket(address.unix);
   const server = await createServer(options);
-  const life = new ServerLife(server);
+  const front = options.tls?.clientCas === undefined ? server : createTlsFront(server, options.tls);
+  const life = new ServerLife(server, front);
   server.on('request', (incoming, outgoing) => {
     life.begin(outgoing);
     void answer(options.handler, incoming, outgoing, options.tls !== undefined);
@@ -47,13 +53,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'),
   );
   try {
-    await bindAny(server, address, options.reusePort);
+    await bindAny(front, address, options.reusePort);
   } catch (error) {
     throw addressFailure(address, error);
   }
   // Not before it listens, as an error there is told by the promise.
-  server.on('error', (error) => process.emitWarning(error));
-  const bound = server.address();
+  front.on('error', (error) => process.emitWarning(error));
+  const bound = front.address();
   return {
     hostname: 'unix' in address ? address.unix : address.hostname,
     port: bound !== null && typeof bound === 'object' ? bound.port : 0,
@@ -74,7 +80,7 @@ async function createServer(options: ListenOptions): Promise<Server> {
     connectionsCheckingInterval: 5000,
   };
   let server: Server;
-  if (tls === undefined) server = createPlainServer(limits);
+  if (tls === undefined || tls.clientCas !== undefined) server = createPlainServer(limits);
   else {
     const { createServer: createTlsServer } = await import('node:https');
     server = createTlsServer({ ...limits, cert: tls.certificate, key: tls.key });
@@ -85,7 +91,7 @@ async function createServer(options: ListenOptions): Promise<Server> {
   return server;
 }
 
-async function bindAny(server: Server, address: Address, reusePort: boolean): Promise<void> {
+async function bindAny(server: NetServer, address: Address, reusePort: boolean): Promise<void> {
   if ('unix' in address) return bind(server, { path: address.unix });
   const { hostname: host, port } = address;
   if (host !== '') return bind(server, { host, port, reusePort });
@@ -97,7 +103,7 @@ async function bindAny(server: Server, address: Address, reusePort: boolean): Pr
   }
 }
 
-function bind(server: Server, where: NodeListenOptions): Promise<void> {
+function bind(server: NetServer, where: NodeListenOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(where, () => {
@@ -111,10 +117,13 @@ function bind(server: Server, where: NodeListenOptions): Promise<void> {
 class ServerLife {
   pending = 0;
   readonly #server: Server;
+  /** What listens: the server itself, or what makes TLS connections for it. */
+  readonly #front: NetServer;
   #draining = false;
 
-  constructor(server: Server) {
+  constructor(server: Server, front: NetServer) {
     this.#server = server;
+    this.#front = front;
   }
 
   begin(outgoing: ServerResponse): void {
@@ -130,14 +139,14 @@ class ServerLife {
   drain(): Promise<void> {
     this.#draining = true;
     return new Promise((resolve) => {
-      this.#server.close(() => resolve());
+      this.#front.close(() => resolve());
       this.#server.closeIdleConnections();
     });
   }
 
   close(): Promise<void> {
     return new Promise((resolve) => {
-      this.#server.close(() => resolve());
+      this.#front.close(() => resolve());
       this.#server.closeAllConnections();
     });
   }

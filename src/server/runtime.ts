@@ -5,7 +5,9 @@ import type { Listener, ListenOptions } from './listener.ts';
  * @throws AddressUnavailable
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const runtime = typeof Bun === 'undefined' ? await import('./node.ts') : await import('./bun.ts');
+  // Bun's own server does not tell whose certificate a client has.
+  const ownServer = typeof Bun !== 'undefined' && options.tls?.clientCas === undefined;
+  const runtime = ownServer ? await import('./bun.ts') : await import('./node.ts');
   return runtime.listen(options);
 }
 
