@@ -21,23 +21,28 @@ interface Waiting {
 export class Connection {
   readonly #socket: Socket;
   readonly #host: string;
+  /** A header with its line end, or nothing. */
+  readonly #authorization: string;
   #received: Buffer = Buffer.alloc(0);
   #waiting: Waiting | undefined;
 
-  private constructor(socket: Socket, host: string) {
+  private constructor(socket: Socket, host: string, authorization: string) {
     this.#socket = socket;
     this.#host = host;
+    this.#authorization = authorization === '' ? '' : `Authorization: ${authorization}\r\n`;
     socket.setNoDelay(true);
     socket.on('data', (data) => this.#take(data));
     socket.once('error', (error) => this.#fail(error));
     socket.once('close', () => this.#fail(new Error('the server closed the connection')));
   }
 
-  /** Connects to a plain HTTP origin on this machine. */
-  static open(origin: string): Promise<Connection> {
+  /** Connects to a plain HTTP origin on this machine; each request brings the credential, if there is one. */
+  static open(origin: string, authorization = ''): Promise<Connection> {
     const { hostname, port, host } = new URL(origin);
     return new Promise((resolve, reject) => {
-      const socket = connect(Number(port), hostname, () => resolve(new Connection(socket, host)));
+      const socket = connect(Number(port), hostname, () =>
+        resolve(new Connection(socket, host, authorization)),
+      );
       socket.once('error', reject);
     });
   }
@@ -50,7 +55,7 @@ export class Connection {
     const path = target.startsWith('/') ? target : target.slice(target.indexOf('/', 8));
     const contentType = type === undefined ? '' : `Content-Type: ${type}\r\n`;
     const length = method === 'HEAD' ? '' : `Content-Length: ${body?.length ?? 0}\r\n`;
-    const head = `${method} ${path} HTTP/1.1\r\nHost: ${this.#host}\r\n${contentType}${length}\r\n`;
+    const head = `${method} ${path} HTTP/1.1\r\nHost: ${this.#host}\r\n${this.#authorization}${contentType}${length}\r\n`;
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject, bodiless: method === 'HEAD' };
       // One write, one packet: a head on its own would be a wake-up more for the server.

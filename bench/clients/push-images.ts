@@ -1,6 +1,6 @@
 /**
  * Pushes small images the way docker does: each blob asked for by HEAD, then POST, PATCH, PUT; then the manifest by tag.
- * A process of its own: `push-images.ts ORIGIN IMAGES AT-ONCE PREFIX`; prints one JSON line (`PushImagesResult`).
+ * A process of its own: `push-images.ts ORIGIN IMAGES AT-ONCE PREFIX [AUTHORIZATION]`; prints one JSON line (`PushImagesResult`).
  */
 import { randomBytes } from 'node:crypto';
 import { digestOf, MANIFEST_TYPE, manifestOf } from '../harness/content.ts';
@@ -65,10 +65,11 @@ async function main([
   count = '1',
   atOnce = '1',
   prefix = 'small',
+  authorization = '',
 ]: readonly string[]): Promise<void> {
   const images = Array.from({ length: Number(count) }, (_, image) => makeImage(`${prefix}/image-${image}`));
   const connections = await Promise.all(
-    Array.from({ length: Number(atOnce) }, () => Connection.open(origin)),
+    Array.from({ length: Number(atOnce) }, () => Connection.open(origin, authorization)),
   );
   const queue = images.values();
   let requests = 0;

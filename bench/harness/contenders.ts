@@ -15,6 +15,8 @@ export interface Placement {
   /** A folder for the configuration and the log. */
   readonly state: string;
   readonly certificate?: Certificate;
+  /** Further lines of the configuration: accounts and rights. */
+  readonly logins?: string;
 }
 
 /** What is unusual about a server's start. */
@@ -63,7 +65,7 @@ http:
   secret: only-for-the-bench
   headers:
     X-Content-Type-Options: [nosniff]
-${tls}`;
+${tls}${place.logins ?? ''}`;
 }
 
 async function registryPlan(
@@ -82,7 +84,7 @@ async function registryPlan(
     origin: `${place.certificate === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     root: place.root,
     logFile: join(place.state, `${name}-${port}.log`),
-    readyPath: '/v2/',
+    readyPath: place.logins === undefined ? '/v2/' : '/',
     ...(place.certificate === undefined ? {} : { ca: place.certificate.pem }),
     ...(how.environment === undefined ? {} : { environment: how.environment }),
   };

@@ -36,7 +36,7 @@ export interface Options {
 
 const MIB = 1024 * 1024;
 
-/** The sizes of issue 2's table "Must reach". */
+/** The sizes at which figures are told. */
 const FULL: Scale = {
   bigBlob: 512 * MIB,
   layers: 8,

@@ -3,7 +3,7 @@ import { median, ratios } from './rounds.ts';
 /** `s` and `MiB` are better low, `/s` is better high. */
 export type Unit = 's' | 'MiB' | '/s' | 'fsyncs';
 
-/** A line of issue 2's table "Must reach", as far as a number can hold it. */
+/** What must be reached. */
 export interface Bound {
   readonly kind: 'at most' | 'at least';
   readonly value: number;

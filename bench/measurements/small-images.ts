@@ -15,8 +15,12 @@ const client = join(projectRoot, 'bench', 'clients', 'push-images.ts');
 
 let pushed = 0;
 
-/** Pushes images nobody has yet. */
-async function pushImages(server: Server, images: number): Promise<PushImagesResult> {
+/** Pushes images nobody has yet, with a credential if there is one. */
+export async function pushImages(
+  server: Server,
+  images: number,
+  authorization = '',
+): Promise<PushImagesResult> {
   const prefix = `small-${pushed++}`;
   const { stdout } = await run(process.execPath, [
     client,
@@ -24,6 +28,7 @@ async function pushImages(server: Server, images: number): Promise<PushImagesRes
     String(images),
     String(AT_ONCE),
     prefix,
+    authorization,
   ]);
   return JSON.parse(stdout) as PushImagesResult;
 }

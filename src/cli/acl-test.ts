@@ -2,60 +2,132 @@ import { isIP } from 'node:net';
 import type { Action } from '../auth/access.ts';
 import { Acl, type Rule } from '../auth/acl.ts';
 import { HtpasswdFile } from '../auth/htpasswd-file.ts';
+import { isAccountName } from '../auth/identity.ts';
 import { LocalAccounts } from '../auth/local-accounts.ts';
 import { PasswordCheck } from '../auth/passwords.ts';
-import type { OwnAuthConfig } from '../config/auth-config.ts';
+import type { AuthConfig, OwnAuthConfig } from '../config/auth-config.ts';
 import { loadConfig } from '../config/load.ts';
 import { isRepositoryName } from '../oci/name.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 
 export interface AclTestOptions {
   readonly file?: string;
-  /** Left out for the anonymous account. */
+  /** Left out or empty for the anonymous account. */
   readonly account?: string;
   /** Beside those that the configuration tells, for accounts of a directory or issuer. */
   readonly group?: readonly string[];
   readonly repo: string;
   readonly action: string;
-  /** The address that the request comes from. */
+  /** The address that the request comes from. Left out no rule about addresses matches. */
   readonly ip?: string;
 }
 
-/** `entrepot acl test`: what is decided, and by which rule. @returns 0 when it is allowed, 1 when not, 2 for a wrong question */
+/** Who asks for what, checked. */
+interface Question {
+  readonly account: string;
+  readonly action: Action;
+  readonly repository: string;
+  readonly ip: string;
+  /** The beginning of the answer. */
+  readonly text: string;
+}
+
+interface Answer {
+  /** undefined when it cannot be told from the configuration. */
+  readonly allowed: boolean | undefined;
+  readonly reason: string;
+}
+
+/**
+ * `entrepot acl test`: what is decided, and by which rule.
+ * @returns 0 when it is allowed and 1 when not; 2 when neither can be told: for a wrong question or configuration
+ */
 export async function aclTest(options: AclTestOptions, io: CommandIo = processIo()): Promise<number> {
-  let allowed = false;
-  const code = await exitCodeOf(io, async () => {
-    const { account = '', repo, ip = '127.0.0.1' } = options;
-    const action = actionOf(options.action);
-    if (!isRepositoryName(repo)) throw new CommandFailure(`--repo: "${repo}" is no repository’s name`, 2);
-    if (isIP(ip) === 0) throw new CommandFailure(`--ip: "${ip}" is no address`, 2);
+  let allowed: boolean | undefined;
+  await exitCodeOf(io, async () => {
+    const question = questionOf(options);
     const { file } = options;
     const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
-    const { auth } = config;
-    if (auth?.kind !== 'own') {
-      allowed = auth === undefined;
-      io.out(
-        auth === undefined
-          ? 'allowed: no login is asked for, everybody may do everything\n'
-          : `there are no rules: auth.${auth.kind} decides\n`,
-      );
-      return;
+    const { text, account, action } = question;
+    const { auth, storage } = config;
+    if (auth?.kind === 'own') {
+      const groups = [...new Set([...groupsOf(auth, account, io), ...(options.group ?? [])])];
+      const answer = decide(auth, question, groups, io);
+      ({ allowed } = answer);
+      const member = groups.length === 0 ? '' : ` (groups: ${groups.join(', ')})`;
+      io.out(`${text}${member}${fromOf(question)}: ${answer.reason}\n`);
+    } else {
+      const answer = withoutRules(auth, account);
+      ({ allowed } = answer);
+      io.out(`${text}${fromOf(question)}: ${answer.reason}\n`);
     }
-    const groups = [...groupsOf(auth, account, io), ...(options.group ?? [])];
-    const decision = new Acl(auth.acl).decide({ account, groups, remoteAddress: ip }, action, repo);
-    ({ allowed } = decision);
-    const who = account === '' ? 'nobody in particular' : account;
-    const member = groups.length === 0 ? '' : ` (${groups.join(', ')})`;
-    const by = decision.rule === undefined ? 'no rule allows it' : describe(decision.rule);
-    io.out(`${allowed ? 'allowed' : 'refused'}: ${action} ${repo} by ${who}${member} from ${ip}: ${by}\n`);
+    if (allowed !== true) return;
+    if (storage.readOnly && action !== 'pull')
+      io.err('warning: the registry is read-only at present (storage.maintenance.readonly)\n');
+    else if (!storage.deleteEnabled && action === 'delete')
+      io.err('warning: nobody can delete as long as storage.delete.enabled is not true\n');
   });
-  return code === 0 && !allowed ? 1 : code;
+  return allowed === undefined ? 2 : allowed ? 0 : 1;
+}
+
+/** @throws CommandFailure */
+function questionOf({ account = '', repo, action: asked, ip = '' }: AclTestOptions): Question {
+  const action = actionOf(asked);
+  const wrong = (option: string, value: string, what: string) =>
+    new CommandFailure(`--${option}: ${JSON.stringify(value)} is no ${what}`, 2);
+  if (account !== '' && !isAccountName(account)) throw wrong('account', account, 'account’s name');
+  if (!isRepositoryName(repo)) throw wrong('repo', repo, 'repository’s name');
+  if (ip !== '' && isIP(ip) === 0) throw wrong('ip', ip, 'address');
+  const who = account === '' ? 'anonymous' : account;
+  return { account, action, repository: repo, ip, text: `${action} ${WHERE[action]} ${repo} by ${who}` };
+}
+
+const WHERE = { pull: 'from', push: 'to', delete: 'in' } as const satisfies Record<Action, string>;
+
+function fromOf({ ip }: Question): string {
+  return ip === '' ? '' : ` from ${ip}`;
+}
+
+function decide(
+  { acl }: OwnAuthConfig,
+  { account, action, repository, ip }: Question,
+  groups: readonly string[],
+  io: CommandIo,
+): Answer {
+  if (ip === '' && acl.some((rule) => rule.ip.length > 0)) {
+    io.err('warning: without --ip the rules about addresses are passed over\n');
+  }
+  const { allowed, rule } = new Acl(acl).decide({ account, groups, remoteAddress: ip }, action, repository);
+  if (rule !== undefined)
+    return { allowed, reason: `${allowed ? 'allowed' : 'refused'} by ${describe(rule)}` };
+  const none = acl.length === 0 ? 'there are no rules' : 'no rule allows it';
+  return { allowed, reason: `refused: ${none}` };
+}
+
+/** What holds where there is no list of rules. */
+function withoutRules(auth: Exclude<AuthConfig, OwnAuthConfig> | undefined, account: string): Answer {
+  if (auth === undefined) {
+    return {
+      allowed: true,
+      reason: 'allowed: there are no rules and no logins, so everybody may do everything',
+    };
+  }
+  if (auth.kind === 'token') {
+    const server = auth.realm === '' ? auth.autoRedirectPath : auth.realm;
+    return {
+      allowed: undefined,
+      reason: `there are no rules here: the token server at ${server} decides (auth.token)`,
+    };
+  }
+  return account === ''
+    ? { allowed: false, reason: 'refused: there are no rules, but a login is needed (auth.silly)' }
+    : { allowed: true, reason: 'allowed: there are no rules, and any login will do (auth.silly)' };
 }
 
 function actionOf(text: string): Action {
   const action = (['pull', 'push', 'delete'] as const).find((name) => name === text);
   if (action === undefined)
-    throw new CommandFailure(`--action: expected pull, push or delete, found "${text}"`, 2);
+    throw new CommandFailure(`--action: expected pull, push or delete, found ${JSON.stringify(text)}`, 2);
   return action;
 }
 
@@ -78,8 +150,10 @@ function groupsOf(auth: OwnAuthConfig, account: string, io: CommandIo): readonly
 }
 
 function describe({ who, name, actions, ip, deny, source }: Rule): string {
-  const [kind, value] = Object.entries(who)[0] ?? [];
-  const subject = kind === 'anonymous' ? 'anonymous' : `${kind} ${String(value)}`;
-  const from = ip.length === 0 ? '' : `, from ${ip.join(', ')}`;
-  return `${source} (${deny ? 'deny: ' : ''}${subject}, name ${name}, actions ${actions.join(', ')}${from})`;
+  const subject =
+    'anonymous' in who ? 'anonymous' : 'group' in who ? `group ${who.group}` : `account ${who.account}`;
+  const parts = [subject, `name ${name}`, `actions ${actions.join(', ')}`];
+  if (ip.length > 0) parts.push(`ip ${ip.join(', ')}`);
+  if (deny) parts.push('deny');
+  return `${source} (${parts.join(', ')})`;
 }

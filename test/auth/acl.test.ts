@@ -1,63 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import * as fc from 'fast-check';
+import type { Action } from '../../src/auth/access.ts';
 import { Acl, type Rule, type Subject } from '../../src/auth/acl.ts';
-import { fill, glob } from '../../src/auth/glob.ts';
-import { ipRange } from '../../src/auth/ip-range.ts';
-
-describe('globs', () => {
-  const table: readonly (readonly [pattern: string, yes: readonly string[], no: readonly string[]])[] = [
-    ['*', ['', 'a', 'a/b'], []],
-    ['myorg/*', ['myorg/a', 'myorg/a/b', 'myorg/'], ['myorg', 'xmyorg/a', 'myorg2/a']],
-    ['backend-*', ['backend-a', 'backend-a/b', 'backend-'], ['backend', 'x/backend-a']],
-    ['a/b', ['a/b'], ['a/b/c', 'a', 'xa/b', 'A/b']],
-    ['*/cache', ['a/cache', 'a/b/cache'], ['cache', 'a/cache/b']],
-    ['a*b*c', ['abc', 'axbxc', 'abbbc', 'abcbc'], ['ac', 'abx', 'ab', 'a b']],
-    ['a*a', ['aa', 'aba'], ['a']],
-    ['**', ['', 'a'], []],
-    ['a.b', ['a.b'], ['axb']],
-    ['', [''], ['a']],
-  ];
-  test.each(table)('%s', (pattern, yes, no) => {
-    for (const text of yes) expect([text, glob(pattern)(text)]).toEqual([text, true]);
-    for (const text of no) expect([text, glob(pattern)(text)]).toEqual([text, false]);
-  });
-
-  test('match as a regular expression would', () => {
-    const parts = fc.array(fc.constantFrom('a', 'b', '/', '*', 'ab', '.'), { maxLength: 8 });
-    fc.assert(
-      fc.property(
-        parts,
-        fc.array(fc.constantFrom('a', 'b', '/', '.'), { maxLength: 12 }),
-        (pattern, text) => {
-          const source = pattern
-            .map((part) => (part === '*' ? '.*' : part.replaceAll('.', String.raw`\.`)))
-            .join('');
-          expect(glob(pattern.join(''))(text.join(''))).toBe(new RegExp(`^${source}$`).test(text.join('')));
-        },
-      ),
-    );
-  });
-
-  test('a hostile pattern ends', () => {
-    expect(glob(`${'*a'.repeat(2000)}*b`)('a'.repeat(100_000))).toBe(false);
-  });
-
-  test('places are filled, or the whole is nothing', () => {
-    expect(fill('u/${account}/*', () => 'bob')).toBe('u/bob/*');
-    expect(fill('u/${account}/*', () => undefined)).toBeUndefined();
-    expect(fill('plain', () => undefined)).toBe('plain');
-  });
-});
-
-test('address blocks', () => {
-  const inside = ipRange(['10.0.0.0/8', '192.168.1.7', 'fd00::/8', '::1', '::ffff:172.16.0.0/108']);
-  for (const ip of ['10.1.2.3', '::ffff:10.1.2.3', '192.168.1.7', 'fd12::1', '::1', '172.16.255.1']) {
-    expect([ip, inside(ip)]).toEqual([ip, true]);
-  }
-  for (const ip of ['11.0.0.1', '192.168.1.8', 'fe80::1%eth0', '', 'x', '172.32.0.1']) {
-    expect([ip, inside(ip)]).toEqual([ip, false]);
-  }
-});
 
 function rule(rest: Partial<Rule>): Rule {
   return {
@@ -119,13 +63,52 @@ describe('rules', () => {
     expect(acl.decide(nobody, 'pull', 'home//app').allowed).toBe(false);
     const open = new Acl([rule({ name: 'home/${account}/*' })]);
     expect(open.decide(nobody, 'pull', 'home//app').allowed).toBe(false);
+    expect(open.mayPullAnything(nobody)).toBe(false);
+    expect(open.mayPullAnything(alice)).toBe(true);
+  });
+
+  test('a name that is put in is no pattern, and nothing else is put in', () => {
+    const acl = new Acl([rule({ who: { anonymous: true }, name: '*/${account}/${account}-*' })]);
+    const named = (account: string) => ({ ...bob, account });
+    expect(acl.decide(named('bob'), 'pull', 'x/bob/bob-1').allowed).toBe(true);
+    expect(acl.decide(named('bob'), 'pull', 'x/bob/eve-1').allowed).toBe(false);
+    for (const account of ['*', 'b*', '${account}', '$&', '.*']) {
+      expect(acl.decide(named(account), 'pull', 'x/bob/bob-1').allowed).toBe(false);
+    }
+    for (const name of ['${group}/*', '${account}/${x}', '${', '*${}']) {
+      const other = new Acl([rule({ name })]);
+      expect(other.decide(bob, 'pull', 'bob/bob').allowed).toBe(false);
+      expect(other.mayPullAnything(bob)).toBe(false);
+    }
   });
 
   test('by address; who comes by a unix socket has none', () => {
     const acl = new Acl([rule({ ip: ['10.0.0.0/8'] })]);
     expect(acl.decide(alice, 'pull', 'a').allowed).toBe(true);
     expect(acl.decide(bob, 'pull', 'a').allowed).toBe(false);
-    expect(acl.decide({ ...alice, remoteAddress: '' }, 'pull', 'a').allowed).toBe(false);
+    for (const remoteAddress of ['', 'unknown', '10.0.0', '11.0.0.1', '::1']) {
+      expect(acl.decide({ ...alice, remoteAddress }, 'pull', 'a').allowed).toBe(false);
+      expect(acl.mayPullAnything({ ...alice, remoteAddress })).toBe(false);
+    }
+    for (const remoteAddress of ['10.9.9.9', '::ffff:10.9.9.9']) {
+      expect(acl.decide({ ...alice, remoteAddress }, 'pull', 'a').allowed).toBe(true);
+      expect(acl.mayPullAnything({ ...alice, remoteAddress })).toBe(true);
+    }
+    expect(() => new Acl([rule({ ip: ['10.0.0.0/33'] })])).toThrow('"10.0.0.0/33" is neither');
+  });
+
+  test('the anonymous account is none of the accounts, and is in no group', () => {
+    const acl = new Acl([rule({ who: { account: '*' } }), rule({ who: { group: '' } })]);
+    expect(acl.decide(nobody, 'pull', 'a').allowed).toBe(false);
+    const empty = new Acl([rule({ who: { account: '' } })]);
+    expect(empty.decide(nobody, 'pull', 'a').allowed).toBe(false);
+    expect(empty.decide(bob, 'pull', 'a').allowed).toBe(false);
+  });
+
+  test('accounts by a pattern', () => {
+    const acl = new Acl([rule({ who: { account: 'ci-*' }, actions: ['push'] })]);
+    expect(acl.decide({ ...bob, account: 'ci-1' }, 'push', 'a').allowed).toBe(true);
+    expect(acl.decide(bob, 'push', 'a').allowed).toBe(false);
   });
 
   test('limits narrow and never widen', () => {
@@ -134,10 +117,96 @@ describe('rules', () => {
     expect(acl.decide(limited, 'pull', 'team/a').allowed).toBe(true);
     expect(acl.decide(limited, 'pull', 'team/b')).toEqual({ allowed: false, rule: undefined, limited: true });
     expect(acl.decide(limited, 'push', 'team/a').allowed).toBe(false);
+    expect(acl.mayPullAnything(limited)).toBe(true);
+    expect(acl.mayPullAnything({ ...alice, limits: [{ name: '*', actions: ['push'] }] })).toBe(false);
+    expect(acl.mayPullAnything({ ...alice, limits: [] })).toBe(false);
+    expect(acl.decide({ ...alice, limits: [] }, 'pull', 'team/a').limited).toBe(true);
   });
 
   test('a group is no account and an account no group', () => {
     const acl = new Acl([rule({ who: { account: 'dev' } }), rule({ who: { group: 'alice' } })]);
     expect(acl.decide(alice, 'pull', 'a').allowed).toBe(false);
+  });
+});
+
+test('a refusal of everything ends the search for what may be pulled, one of something does not', () => {
+  const allow = rule({ actions: ['pull'] });
+  const may = (...rules: readonly Rule[]) => new Acl([...rules, allow]).mayPullAnything(bob);
+  expect(may()).toBe(true);
+  expect(may(rule({ deny: true }))).toBe(false);
+  expect(may(rule({ deny: true, name: '**' }))).toBe(false);
+  expect(may(rule({ deny: true, name: 'a*' }))).toBe(true);
+  expect(may(rule({ deny: true, actions: ['push', 'delete'] }))).toBe(true);
+  expect(may(rule({ deny: true, who: { account: 'alice' } }))).toBe(true);
+  expect(may(rule({ deny: true, ip: ['10.0.0.0/8'] }))).toBe(true);
+  expect(may(rule({ deny: true, ip: ['192.168.0.0/16'] }))).toBe(false);
+});
+
+/** The rules as their documentation tells them, in the plainest way. */
+function modelDecides(rules: readonly Rule[], subject: Subject, action: Action, repository: string) {
+  const like = (pattern: string, text: string) => {
+    const source = pattern.replaceAll(/[.$+?]/g, String.raw`\$&`).replaceAll('*', '.*');
+    return new RegExp(`^${source}$`).test(text);
+  };
+  return rules.find(({ who, name, actions, ip }) => {
+    const isWho =
+      'anonymous' in who ||
+      ('group' in who
+        ? subject.groups.includes(who.group)
+        : subject.account !== '' && like(who.account, subject.account));
+    const isName =
+      (subject.account !== '' || !name.includes('${account}')) &&
+      like(name.replaceAll('${account}', subject.account), repository);
+    const isIp = ip.length === 0 || ip.some((start) => subject.remoteAddress.startsWith(start.slice(0, 3)));
+    return isWho && isName && isIp && (actions.includes('*') || actions.includes(action));
+  });
+}
+
+describe('against a model', () => {
+  const who = fc.constantFrom<Rule['who']>(
+    { anonymous: true },
+    { account: '*' },
+    { account: 'al*' },
+    { account: 'bob' },
+    { group: 'dev' },
+    { group: 'ops' },
+  );
+  const anyRule: fc.Arbitrary<Rule> = fc.record({
+    who,
+    name: fc.constantFrom('*', 'a/*', '*/b', 'a/b', '${account}/*', '*/${account}', 'a*b*', 'a-${account}'),
+    actions: fc.subarray<Action | '*'>(['pull', 'push', 'delete', '*']),
+    ip: fc.subarray(['10.0.0.0/8', '192.0.0.0/8'], { maxLength: 1 }),
+    deny: fc.boolean(),
+    source: fc.string({ maxLength: 3 }),
+  });
+  const subject: fc.Arbitrary<Subject> = fc.record({
+    account: fc.constantFrom('', 'alice', 'bob', 'alan'),
+    groups: fc.subarray(['dev', 'ops']),
+    remoteAddress: fc.constantFrom('', '10.1.2.3', '192.0.2.1'),
+  });
+  const action = fc.constantFrom<Action>('pull', 'push', 'delete');
+  const repository = fc.constantFrom('a/b', 'a/x', 'alice/b', 'bob/x', 'x/bob', 'a-alan', 'ab', 'b');
+  const rules = fc.array(anyRule, { maxLength: 8 });
+
+  test('the same rule decides', () => {
+    fc.assert(
+      fc.property(rules, subject, action, repository, (list, who_, what, name) => {
+        const expected = modelDecides(list, who_, what, name);
+        const { allowed, rule: by } = new Acl(list).decide(who_, what, name);
+        expect(by).toBe(expected);
+        expect(allowed).toBe(expected?.deny === false);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  test('whoever may pull something may pull anything', () => {
+    fc.assert(
+      fc.property(rules, subject, repository, (list, who_, name) => {
+        const acl = new Acl(list);
+        if (acl.decide(who_, 'pull', name).allowed) expect(acl.mayPullAnything(who_)).toBe(true);
+      }),
+      { numRuns: 3000 },
+    );
   });
 });

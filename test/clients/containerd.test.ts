@@ -1,52 +1,21 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { stat, writeFile } from 'node:fs/promises';
-import { type Daemon, startDaemon } from '../harness/daemon.ts';
+import { writeFile } from 'node:fs/promises';
 import { busyboxImage, layeredImage, multiArchImage } from '../harness/images.ts';
 import type { LayoutImage } from '../harness/oci-layout.ts';
 import { pullManifest, verifyImage } from '../harness/registry-client.ts';
-import { type Finished, requireTool } from '../harness/tools.ts';
+import { requireTool } from '../harness/tools.ts';
 import { type ClientSandbox, openClientSandbox } from './client-sandbox.ts';
+import { type Containerd, startContainerd } from './containerd.ts';
 
 let sandbox: ClientSandbox;
 let containerd: Containerd;
 let busybox: LayoutImage;
 let multi: LayoutImage;
 
-/** A containerd of the test's own, with an empty content store. */
-interface Containerd {
-  readonly daemon: Daemon;
-  ctr(...args: string[]): Promise<Finished>;
-}
-
-async function startContainerd(name: string): Promise<Containerd> {
-  const folder = await sandbox.workspace.folder(name);
-  const socket = `${folder}/containerd.sock`;
-  const config = `${folder}/config.toml`;
-  await writeFile(
-    config,
-    [
-      'version = 2',
-      `root = "${folder}/root"`,
-      `state = "${folder}/state"`,
-      'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
-      '[grpc]',
-      `  address = "${socket}"`,
-      '[ttrpc]',
-      `  address = "${socket}.ttrpc"`,
-      '',
-    ].join('\n'),
-  );
-  const daemon = await startDaemon(requireTool('containerd'), ['--config', config], {
-    env: sandbox.env,
-    ready: async () => (await stat(socket)).isSocket(),
-  });
-  return { daemon, ctr: async (...args) => await sandbox.run('ctr', ['--address', socket, ...args]) };
-}
-
 beforeAll(async () => {
   for (const tool of ['containerd', 'ctr', 'runc', 'skopeo', 'umoci', 'busybox']) requireTool(tool);
   sandbox = await openClientSandbox('containerd');
-  containerd = await startContainerd('first');
+  containerd = await startContainerd(sandbox, 'first');
   busybox = await busyboxImage(sandbox.workspace.join('busybox'));
   multi = await multiArchImage(sandbox.workspace.join('multi'));
 }, 60_000);
@@ -107,7 +76,7 @@ test('a mirror named in hosts.toml is asked with ?ns=', async () => {
     `server = "https://registry.example"\n[host."${sandbox.proxy.url}"]\n  capabilities = ["pull", "resolve"]\n`,
   );
   // Content that is stored is not fetched again: only an empty store shows that all of it came from here.
-  const fresh = await startContainerd('second');
+  const fresh = await startContainerd(sandbox, 'second');
   const name = 'registry.example/library/busybox:1';
   await fresh.ctr('images', 'pull', '--hosts-dir', sandbox.workspace.join('certs.d'), name);
   await fresh.daemon.stop();

@@ -1,54 +1,21 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
-import { type Daemon, startDaemon } from '../harness/daemon.ts';
 import { layeredImage, multiArchImage } from '../harness/images.ts';
 import { pullManifest, verifyImage } from '../harness/registry-client.ts';
-import { type Finished, requireTool, type RunOptions } from '../harness/tools.ts';
+import { requireTool } from '../harness/tools.ts';
 import { type ClientSandbox, openClientSandbox } from './client-sandbox.ts';
+import { type Dockerd, startDockerd } from './dockerd.ts';
 
 let sandbox: ClientSandbox;
 let first: Dockerd;
 /** A machine that has no image yet; its daemon takes the registry for a mirror of the public hub. */
 let second: Dockerd;
 
-/** A docker daemon of the test's own, and the CLI that talks to it. */
-interface Dockerd {
-  readonly daemon: Daemon;
-  docker(args: readonly string[], options?: RunOptions): Promise<Finished>;
-  stop(): Promise<void>;
-}
-
-async function startDockerd(name: string, config: Readonly<Record<string, unknown>> = {}): Promise<Dockerd> {
-  const folder = await sandbox.workspace.folder(name);
-  const socket = `unix://${folder}/docker.sock`;
-  await writeFile(`${folder}/daemon.json`, JSON.stringify(config));
-  const env = { ...sandbox.env, DOCKER_HOST: socket, DOCKER_CONFIG: `${folder}/client` };
-  const docker = async (args: readonly string[], options: RunOptions = {}) =>
-    await sandbox.run('docker', args, { ...options, env: { ...env, ...options.env } });
-  const place = ['--config-file', `${folder}/daemon.json`, '--data-root', `${folder}/data`];
-  // Without a bridge and its rules the daemon leaves the machine's network as it was.
-  const network = ['--bridge', 'none', '--iptables=false', '--ip6tables=false'];
-  const daemon = await startDaemon(
-    requireTool('dockerd'),
-    [...place, '--exec-root', `${folder}/exec`, '--pidfile', `${folder}/pid`, '--host', socket, ...network],
-    { env, ready: async () => (await docker(['version'], { mayFail: true })).code === 0 },
-  );
-  return {
-    daemon,
-    docker,
-    stop: async () => {
-      await daemon.stop();
-      // The daemon leaves this mounted, and the folder could not be removed.
-      await sandbox.run('umount', [`${folder}/exec/netns/default`], { mayFail: true });
-    },
-  };
-}
-
 beforeAll(async () => {
   for (const tool of ['dockerd', 'docker', 'containerd', 'runc', 'skopeo', 'busybox']) requireTool(tool);
   sandbox = await openClientSandbox('docker');
-  first = await startDockerd('first');
-  second = await startDockerd('second', { 'registry-mirrors': [sandbox.proxy.url] });
+  first = await startDockerd(sandbox, 'first');
+  second = await startDockerd(sandbox, 'second', { 'registry-mirrors': [sandbox.proxy.url] });
   await mkdir(sandbox.workspace.join('rootfs', 'bin'), { recursive: true });
   await copyFile(requireTool('busybox'), sandbox.workspace.join('rootfs', 'bin', 'busybox'));
 }, 60_000);
