@@ -65,6 +65,11 @@ function ruleOf(rule: RuleInput, path: Path, root: MapNode, findings: Findings):
   if (actions === undefined || actions === null) {
     findings.problemAt(root, path, 'expected "actions", such as [pull, push]');
   }
+  // A place that nothing is known for is never filled: a rule that refuses would never do so.
+  const unknown = [...(name ?? '').matchAll(/\$\{([^{}]*)\}?/g)].find(([place]) => place !== '${account}');
+  if (unknown !== undefined) {
+    findings.problemAt(root, path, `expected "\${account}" in the name, found "${unknown[0].slice(0, 60)}"`);
+  }
   for (const block of ip ?? []) {
     if (!isAddressBlock(block)) {
       findings.problemAt(

@@ -194,6 +194,8 @@ describe('rights', () => {
     ['{account: a, actions: [pul]}', 'expected "pull", "push", "delete" or "*"'],
     ['{account: a, actions: [pull], ip: 10.0.0.0/33}', 'expected an address or a block'],
     ['{account: a, actions: [pull], ips: 10.0.0.1}', 'expected a rule'],
+    ['{account: a, actions: [pull], name: "x/${acount}"}', 'expected "${account}" in the name'],
+    ['{account: a, actions: [pull], name: "x/${account"}', 'expected "${account}" in the name'],
   ])('%s', async (rule, problem) => {
     const { problems } = await load(minimal('acl:', `  - ${rule}`));
     expect(problems.join('\n')).toContain(problem);
