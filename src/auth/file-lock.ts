@@ -1,6 +1,5 @@
 /** A lock among processes for changing a file: `<file>.lock`, which names its owner. */
-import { randomBytes } from 'node:crypto';
-import { link, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, readFile, rm, stat } from 'node:fs/promises';
 import { isRunning, PROCESS } from '../process-identity.ts';
 
 /** How long one waits for a lock, in milliseconds. What is done under one takes a few. */
@@ -51,33 +50,35 @@ async function make(lock: string): Promise<boolean> {
   }
 }
 
-/** @returns whether there is no lock any more */
+/**
+ * Removes a lock whose owner is no more. Of several that see it so one does, under a lock of its own: the next owner's
+ * must not go too. @returns whether the lock can be tried again at once
+ */
 async function breakStale(lock: string): Promise<boolean> {
-  const owner = await staleOwner(lock);
-  if (owner === undefined) return false;
-  // Of several that see it so one gets it by its name, and looks whether it is still the same.
-  const aside = `${lock}-${randomBytes(6).toString('hex')}`;
-  try {
-    await rename(lock, aside);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return true;
-    throw error;
+  if (!(await isLeftBehind(lock))) return false;
+  const guard = `${lock}~`;
+  if (!(await make(guard))) {
+    // A crash in this very place leaves a guard, which tells nothing but its age.
+    const made = await stat(guard).catch(() => undefined);
+    if (made !== undefined && Date.now() - made.mtimeMs > STALE) await rm(guard, { force: true });
+    return false;
   }
-  if ((await readFile(aside, 'latin1')) !== owner) await link(aside, lock).catch(() => undefined);
-  await rm(aside, { force: true });
+  try {
+    if (await isLeftBehind(lock)) await rm(lock, { force: true });
+  } finally {
+    await rm(guard, { force: true });
+  }
   return true;
 }
 
-/** The owner that a lock names, if that is certainly or probably no more; undefined while the lock is good. */
-async function staleOwner(lock: string): Promise<string | undefined> {
+/** Whether the owner that a lock names is certainly or probably no more. */
+async function isLeftBehind(lock: string): Promise<boolean> {
   try {
     const { mtimeMs } = await stat(lock);
-    const owner = await readFile(lock, 'latin1');
-    const isLeft =
-      isRunning(owner) === false || (isRunning(owner) === undefined && Date.now() - mtimeMs > STALE);
-    return isLeft ? owner : undefined;
+    const isOwnerRunning = isRunning(await readFile(lock, 'latin1'));
+    return isOwnerRunning === false || (isOwnerRunning === undefined && Date.now() - mtimeMs > STALE);
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
+    if (codeOf(error) === 'ENOENT') return false;
     throw error;
   }
 }
