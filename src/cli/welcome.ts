@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { type Address } from '../server/listener.ts';
@@ -13,6 +14,7 @@ export function printWelcome(config: Config, address: Address, file: string | un
     `Entrepot is serving on ${'unix' in address ? where : `${scheme}://${where}`}`,
     `  data    ${data}`,
     `  config  ${file === undefined ? 'none: the defaults, for this machine only' : resolve(file)}`,
+    `  login   ${loginLine(config, where, file)}`,
     `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
     `  stop    Ctrl-C`,
   ];
@@ -23,4 +25,16 @@ export function printWelcome(config: Config, address: Address, file: string | un
 function reachable(address: { readonly hostname: string; readonly port: number }): Address {
   const { hostname, port } = address;
   return { hostname: ['', '::', '0.0.0.0'].includes(hostname) ? 'localhost' : hostname, port };
+}
+
+/** Who is asked for a login, and what to do about it. */
+function loginLine({ auth }: Config, where: string, file: string | undefined): string {
+  if (auth === undefined) return 'nobody is asked for one';
+  if (auth.kind !== 'own') return `docker login ${where} (auth.${auth.kind})`;
+  const elsewhere = auth.ldap !== undefined || auth.oidc.length > 0 || auth.certificates.length > 0;
+  const kept = auth.users.length > 0 || (auth.htpasswd !== undefined && existsSync(auth.htpasswd.path));
+  const command = `docker login ${where}`;
+  return kept || elsewhere
+    ? command
+    : `there are no accounts yet: entrepot user add NAME ${file ?? ''}`.trimEnd();
 }

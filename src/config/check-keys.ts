@@ -20,10 +20,10 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       const known = section.keys.get(key);
       const here = [...path, key];
       if (known === undefined) {
-        const text = `unknown setting, it has no effect${hint(key, section, path)}`;
+        const meant = hint(key, section, path);
         // What was meant to keep somebody out must not be passed over.
-        if (GUARDS.has(formatPath(path))) findings.problemAt(root, here, text, keyPlace);
-        else findings.warning(keyPlace, `${formatPath(here)}: ${text}`);
+        if (GUARDS.has(formatPath(path))) findings.problemAt(root, here, `unknown setting${meant}`, keyPlace);
+        else findings.warning(keyPlace, `${formatPath(here)}: unknown setting, it has no effect${meant}`);
         map.entries.delete(key);
       } else if (known.kind === 'unsupported') {
         checkUnsupported(entry, known, here);
