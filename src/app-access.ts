@@ -1,5 +1,5 @@
 /** From the configuration's logins and rights to an `Access`. A part of the composition root. */
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Access, openAccess, type TokenEndpoint } from './auth/access.ts';
 import { Acl } from './auth/acl.ts';
@@ -178,7 +178,8 @@ export function openKeys(auth: OwnAuthConfig): TokenKeys {
   try {
     if (state !== undefined) {
       mkdirSync(state, { recursive: true, mode: 0o700 });
-      chmodSync(state, 0o700);
+      // Only where it is needed: a folder that is mounted read-only, with keys in it, is as good.
+      if ((statSync(state).mode & 0o077) !== 0) chmodSync(state, 0o700);
     }
     const folder = state === undefined ? undefined : join(state, STATE.signing);
     return new TokenKeys({ method, privateKey, publicKey, secret, folder });

@@ -57,8 +57,17 @@ export class RefreshTokens {
       this.#remove(hash);
       return undefined;
     }
-    if (this.#now() - stored.used > TOUCH_EVERY) this.#write(hash, { ...stored, used: this.#now() });
+    if (this.#now() - stored.used > TOUCH_EVERY) this.#touch(hash, stored);
     return { account: account.name, groups: account.groups, method: 'refresh' };
+  }
+
+  /** Where the folder cannot be written to, a token that is used ends as if it was not. */
+  #touch(hash: string, stored: Stored): void {
+    try {
+      this.#write(hash, { ...stored, used: this.#now() });
+    } catch {
+      // see above
+    }
   }
 
   /** Removes those that are no longer good. */
@@ -97,8 +106,15 @@ export class RefreshTokens {
 
   #remove(hash: string): void {
     const { folder } = this.#options;
-    if (folder === undefined) this.#memory.delete(hash);
-    else removeStateFile(join(folder, hash));
+    if (folder === undefined) {
+      this.#memory.delete(hash);
+      return;
+    }
+    try {
+      removeStateFile(join(folder, hash));
+    } catch {
+      // It is looked at before it is used, and so does no harm.
+    }
   }
 }
 

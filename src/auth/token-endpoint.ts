@@ -126,11 +126,11 @@ export class TokenService implements TokenEndpoint {
     requester: Requester,
     isPost: boolean,
   ): Promise<Response> {
-    const { tokens, refresh } = this.#options;
+    const { tokens } = this.#options;
     const granted = this.#granted(identity, scopes, requester);
     const { token, expiresIn, issuedAt } = await tokens.issue(identity, granted);
     // One that was used stays good: a client that lost the answer to its POST must not lose its login.
-    const refreshToken = offline && identity.method === 'password' ? refresh.create(identity) : undefined;
+    const refreshToken = offline && identity.method === 'password' ? this.#refreshToken(identity) : undefined;
     const body = {
       token,
       access_token: token,
@@ -140,6 +140,16 @@ export class TokenService implements TokenEndpoint {
       ...(refreshToken === undefined ? {} : { refresh_token: refreshToken }),
     };
     return new Response(JSON.stringify(body), { headers: HEADERS });
+  }
+
+  /** A login is good without one: where none can be kept, the client keeps the password. */
+  #refreshToken(identity: Identity): string | undefined {
+    try {
+      return this.#options.refresh.create(identity);
+    } catch (error) {
+      this.#options.onFailure(error);
+      return undefined;
+    }
   }
 
   /** What of it the account may do. To be given less than was asked for is no error. */

@@ -7,8 +7,12 @@ import { isAccountName, type Limit } from '../auth/identity.ts';
 import { removeStateFile, stateFiles } from '../auth/state-files.ts';
 import { addKey } from '../auth/token-keys.ts';
 import type { OwnAuthConfig } from '../config/auth-config.ts';
+import type { Config } from '../config/config.ts';
 import { parseDuration } from '../config/durations.ts';
 import { loadConfig } from '../config/load.ts';
+import type { LogFields } from '../log.ts';
+import { auditTo } from '../observe/audit.ts';
+import { logLine } from '../observe/log-lines.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 
 const DAY_MS = 24 * 3_600_000;
@@ -31,7 +35,8 @@ export async function keyAdd(options: KeyAddOptions, io: CommandIo = processIo()
     if (!isAccountName(account)) throw new CommandFailure(`--account: "${account}" is no account’s name`, 2);
     const expires = endOf(options.expires);
     const limits = scope.map(limitOf);
-    const folder = stateFolder(await ownAuth(options.file, io), STATE.keys);
+    const config = await loadedConfig(options.file, io);
+    const folder = stateFolder(ownAuth(config), STATE.keys);
     const { id, secret } = createApiKey(folder, {
       name,
       account,
@@ -42,6 +47,7 @@ export async function keyAdd(options: KeyAddOptions, io: CommandIo = processIo()
       `API key ${id} for ${account}, ${expires === undefined ? 'without an end' : `good until ${expires}`}.\n`,
     );
     io.err(`It is shown once. Log in with it as the password: docker login -u ${account} HOST\n`);
+    record(config, io, account, `API key ${id} made: ${name}`);
     io.out(`${secret}\n`);
   });
 }
@@ -52,7 +58,7 @@ export async function keyList(
   io: CommandIo = processIo(),
 ): Promise<number> {
   return exitCodeOf(io, async () => {
-    const keys = listApiKeys(stateFolder(await ownAuth(file, io), STATE.keys));
+    const keys = listApiKeys(stateFolder(ownAuth(await loadedConfig(file, io)), STATE.keys));
     for (const { id, name, account, created, expires, limits } of keys) {
       const scopes = limits?.map((limit) => `${limit.name}:${limit.actions.join(',')}`).join(' ') ?? 'all';
       const over = expires !== undefined && Date.parse(expires) <= Date.now() ? ' (over)' : '';
@@ -68,10 +74,12 @@ export async function keyRevoke(
   io: CommandIo = processIo(),
 ): Promise<number> {
   return exitCodeOf(io, async () => {
-    if (!revokeApiKey(stateFolder(await ownAuth(file, io), STATE.keys), id)) {
+    const config = await loadedConfig(file, io);
+    if (!revokeApiKey(stateFolder(ownAuth(config), STATE.keys), id)) {
       throw new CommandFailure(`there is no API key ${id}; "entrepot key list" shows them`);
     }
     io.err(`API key ${id} is revoked. Tokens that were given for it end within minutes.\n`);
+    record(config, io, '', `API key ${id} revoked`);
   });
 }
 
@@ -84,7 +92,8 @@ export async function keyRotate(
   io: CommandIo = processIo(),
 ): Promise<number> {
   return exitCodeOf(io, async () => {
-    const auth = await ownAuth(file, io);
+    const config = await loadedConfig(file, io);
+    const auth = ownAuth(config);
     if (auth?.signingMethod === 'HS256' || auth?.privateKey !== undefined) {
       throw new CommandFailure(
         'the signing key is set in the configuration (auth.private_key or auth.hmac_secret): change it there',
@@ -94,6 +103,7 @@ export async function keyRotate(
     const before = stateFiles(folder);
     const kid = addKey(folder, auth?.signingMethod ?? 'RS256');
     io.err(`Tokens are signed with ${kid} from now on; those that were given out stay good.\n`);
+    record(config, io, '', `signing key ${kid} made`);
     // The next one's age is how long a key is not signed with any more.
     for (const [index, name] of before.entries()) {
       const replaced = Number(before[index + 1]?.split('-')[0] ?? Date.now());
@@ -104,14 +114,25 @@ export async function keyRotate(
   });
 }
 
-async function ownAuth(file: string | undefined, io: CommandIo): Promise<OwnAuthConfig | undefined> {
+async function loadedConfig(file: string | undefined, io: CommandIo): Promise<Config> {
   const { config, warnings } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
   for (const warning of warnings) io.err(`warning: ${warning}\n`);
-  const { auth } = config;
+  return config;
+}
+
+function ownAuth({ auth }: Config): OwnAuthConfig | undefined {
   if (auth === undefined || auth.kind === 'own') return auth;
   throw new CommandFailure(
     `auth.${auth.kind} decides who is let in; keys of this registry would not be looked at`,
   );
+}
+
+/** A line of the audit log, on this command's standard error. */
+function record({ log }: Config, io: CommandIo, account: string, detail: string): void {
+  const write = (message: string, fields: LogFields = {}) =>
+    io.err(logLine(log.formatter, 'info', message, fields));
+  const logger = { debug: write, info: write, warn: write, error: write };
+  auditTo(logger)({ event: 'key', account, remoteAddress: '', result: 'done', detail });
 }
 
 function endOf(text: string): string | undefined {

@@ -10,7 +10,7 @@ export function auditTo(log: Logger): Audit {
       event,
       result,
       account: account === '' ? undefined : account.slice(0, 128),
-      from: remoteAddress,
+      from: remoteAddress === '' ? undefined : remoteAddress,
       repository,
       reference: reference?.slice(0, 256),
       detail: detail?.slice(0, 256),
