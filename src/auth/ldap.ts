@@ -1,7 +1,7 @@
 /** Logins by an LDAP directory: the account is searched for, and then logged in to with the password that was sent. */
 import { createHmac, randomBytes } from 'node:crypto';
-import { rootCertificates } from 'node:tls';
-import { Client, InvalidCredentialsError, type Entry } from 'ldapts';
+import type { Socket } from 'node:net';
+import { Client, type Entry, ResultCodeError } from 'ldapts';
 import {
   AuthenticationUnavailable,
   type Authenticator,
@@ -9,6 +9,7 @@ import {
   type Identity,
   isAccountName,
 } from './identity.ts';
+import { connectDirectory } from './ldap-connection.ts';
 
 export interface LdapOptions {
   /** `ldaps://` or `ldap://`. */
@@ -33,6 +34,13 @@ const MAX_REMEMBERED = 5_000;
 /** Logins that ask the directory at the same moment. */
 const MAX_RUNNING = 32;
 const MAX_PASSWORD = 1024;
+/** What ldapts is told of the connection that it is given. */
+const CONNECTED = 'ldap://connected';
+/**
+ * Results of a login that are about the account: no such one, no password, a wrong one, locked or expired (389
+ * Directory Server says `unwillingToPerform` or `constraintViolation`). Others are about the directory.
+ */
+const REFUSALS: ReadonlySet<number> = new Set([19, 32, 48, 49, 50, 53]);
 
 export class LdapDirectory implements Authenticator {
   readonly #options: LdapOptions;
@@ -69,50 +77,56 @@ export class LdapDirectory implements Authenticator {
   }
 
   async #logIn(account: string, password: string): Promise<Identity | 'refused' | undefined> {
-    const { url, startTls, ca, bindDn, bindPassword, baseDn, timeoutMs } = this.#options;
-    const tls = ca === undefined ? {} : { ca: [...rootCertificates, ca] };
-    const secure = url.startsWith('ldaps:') ? { tlsOptions: { ...tls, host: new URL(url).hostname } } : {};
-    const client = new Client({ url, timeout: timeoutMs, connectTimeout: timeoutMs, ...secure });
+    const { url, bindDn, bindPassword, baseDn, timeoutMs } = this.#options;
+    let socket: Socket | undefined;
     try {
-      if (startTls) await client.startTLS({ ...tls, host: new URL(url).hostname });
+      socket = await connectDirectory(this.#options);
+      const client = new Client({ url: CONNECTED, timeout: timeoutMs, createConnection: once(socket) });
       if (bindDn !== undefined) await client.bind(bindDn, bindPassword ?? '');
       const entry = await this.#find(client, account);
-      try {
-        // For an unknown account too, so that the time does not tell it from a wrong password.
-        await client.bind(entry?.dn ?? `cn=${randomBytes(8).toString('hex')},${baseDn}`, password);
-        if (entry === undefined) return undefined;
-      } catch (error) {
-        if (entry === undefined) return undefined;
-        if (error instanceof InvalidCredentialsError) return 'refused';
-        throw error;
-      }
-      return { account, groups: this.#groupsIn(entry), method: 'ldap' };
+      const name = entry === undefined ? undefined : this.#nameIn(entry, account);
+      // For an unknown account too, so that the time does not tell it from a wrong password.
+      const dn = name === undefined ? undefined : entry?.dn;
+      const isRight = await opens(client, dn ?? `cn=${randomBytes(8).toString('hex')},${baseDn}`, password);
+      if (entry === undefined || name === undefined) return undefined;
+      return isRight ? { account: name, groups: this.#groupsIn(entry), method: 'ldap' } : 'refused';
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       throw new AuthenticationUnavailable(`${url}: ${reason}`, { cause: error });
     } finally {
-      await client.unbind().catch(() => undefined);
+      socket?.destroy();
     }
   }
 
   /** The one entry of that account; of two it cannot be told which is meant. */
   async #find(client: Client, account: string): Promise<Entry | undefined> {
     const { baseDn, userFilter, groupAttribute, timeoutMs } = this.#options;
+    const attributes = [...nameAttributes(userFilter), groupAttribute].filter((name) => name !== '');
     const { searchEntries } = await client.search(baseDn, {
       scope: 'sub',
       filter: userFilter.replaceAll('${account}', escaped(account)),
-      attributes: groupAttribute === '' ? ['1.1'] : [groupAttribute],
+      attributes: attributes.length === 0 ? ['1.1'] : attributes,
       sizeLimit: 2,
       timeLimit: Math.ceil(timeoutMs / 1000),
     });
     return searchEntries.length === 1 ? searchEntries[0] : undefined;
   }
 
+  /**
+   * The account as the directory spells it. A directory takes `ALICE` for `alice`, and rules do not: whoever chose the
+   * spelling would choose which of them are about him.
+   */
+  #nameIn(entry: Entry, account: string): string | undefined {
+    const known = nameAttributes(this.#options.userFilter).flatMap((name) => valuesOf(entry, name));
+    const name =
+      known.length === 0 ? folded(account) : known.find((value) => folded(value) === folded(account));
+    return name !== undefined && isAccountName(name) ? name : undefined;
+  }
+
   /** Of the DN of a group its first value (`cn=dev,ou=groups,…` is `dev`); other values as they are. */
   #groupsIn(entry: Entry): readonly string[] {
-    const value = entry[this.#options.groupAttribute];
-    const values = Array.isArray(value) ? value : value === undefined ? [] : [value];
-    return [...new Set(values.map((one) => nameOf(String(one))))].filter((name) => name !== '');
+    const values = valuesOf(entry, this.#options.groupAttribute);
+    return [...new Set(values.map(groupOf))].filter((name) => name !== '');
   }
 
   #remember(key: string, identity: Identity): void {
@@ -124,21 +138,59 @@ export class LdapDirectory implements Authenticator {
   }
 }
 
-/** RFC 4515 §3: what means something in a filter, and all that is not ASCII, byte by byte. */
-function escaped(text: string): string {
-  let result = '';
-  for (const byte of Buffer.from(text, 'utf8')) {
-    const character = String.fromCharCode(byte);
-    result += /[A-Za-z0-9._@+/-]/.test(character) ? character : `\\${byte.toString(16).padStart(2, '0')}`;
-  }
-  return result;
+/** Connects to nothing but what is connected already, and only once: a second time there would be no TLS. */
+function once(socket: Socket): () => Socket {
+  let isTaken = false;
+  return () => {
+    if (isTaken) throw new Error('the directory ended the connection');
+    isTaken = true;
+    return socket;
+  };
 }
 
-function nameOf(value: string): string {
+/** Whether the directory lets an account in. @throws Error when it does not tell */
+async function opens(client: Client, dn: string, password: string): Promise<boolean> {
+  try {
+    await client.bind(dn, password);
+    return true;
+  } catch (error) {
+    if (error instanceof ResultCodeError && REFUSALS.has(error.code)) return false;
+    throw error;
+  }
+}
+
+/** The attributes that a filter compares with the account: `uid` of `(uid=${account})`. */
+function nameAttributes(filter: string): readonly string[] {
+  return [...filter.matchAll(/\(([A-Za-z][A-Za-z0-9-]*)=\$\{account\}\)/g)].map(([, name = '']) => name);
+}
+
+/** Directories answer with their own spelling of an attribute's name. */
+function valuesOf(entry: Entry, attribute: string): readonly string[] {
+  const wanted = attribute.toLowerCase();
+  return Object.entries(entry)
+    .filter(([name]) => name.toLowerCase() === wanted && name !== 'dn')
+    .flatMap(([, value]) => (Array.isArray(value) ? value.map(String) : [String(value)]));
+}
+
+/** One form for what a directory takes for the same (RFC 4518 §2). */
+function folded(text: string): string {
+  return text.normalize('NFKC').toLowerCase();
+}
+
+/** RFC 4515 §3. What is not ASCII stays as it is: ldapts would take its escaped bytes for characters. */
+function escaped(text: string): string {
+  return text.replaceAll(
+    /[^A-Za-z0-9._@+/\-\u0080-\uffff]/g,
+    (character) => `\\${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
+function groupOf(value: string): string {
   const first = /^[A-Za-z][A-Za-z0-9-]*=((?:\\.|[^,+\\])*)/.exec(value)?.[1];
+  // Escaped bytes are UTF-8, and several of them may be one character (RFC 4514 §2.4).
   return first === undefined
     ? value
-    : first.replaceAll(/\\([0-9A-Fa-f]{2}|.)/g, (_, what: string) =>
-        what.length === 2 ? String.fromCharCode(Number.parseInt(what, 16)) : what,
+    : first.replaceAll(/(?:\\[0-9A-Fa-f]{2})+|\\(.)/g, (bytes, character: string | undefined) =>
+        character === undefined ? Buffer.from(bytes.replaceAll('\\', ''), 'hex').toString('utf8') : character,
       );
 }
