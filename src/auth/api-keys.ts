@@ -84,6 +84,7 @@ export class ApiKeys implements Authenticator {
       account: account.name,
       groups: account.groups,
       method: 'key',
+      by: id,
       ...(key.limits === undefined ? {} : { limits: key.limits }),
     };
   }

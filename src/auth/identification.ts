@@ -99,7 +99,7 @@ export class Identification {
   }
 
   #recordOnce(identity: Identity, requester: Requester): void {
-    const key = `${identity.method} ${identity.account} ${requester.remoteAddress}`;
+    const key = `${identity.method} ${identity.by ?? ''} ${identity.account} ${requester.remoteAddress}`;
     const now = Date.now();
     if (now - (this.#recorded.get(key) ?? 0) < RECORD_EVERY) return;
     this.#recorded.delete(key);
@@ -108,7 +108,8 @@ export class Identification {
       if (this.#recorded.size <= MAX_RECORDED) break;
       this.#recorded.delete(oldest);
     }
-    this.#record(identity.account, requester, 'done', identity.method);
+    const { account, method, by } = identity;
+    this.#record(account, requester, 'done', by === undefined ? method : `${method} ${by}`);
   }
 
   #record(account: string, { remoteAddress }: Requester, result: 'done' | 'refused', detail: string): void {

@@ -9,6 +9,8 @@ export interface Identity {
   readonly account: string;
   readonly groups: readonly string[];
   readonly method: Method;
+  /** By which of several, for the record: an API key's id. */
+  readonly by?: string | undefined;
   /** Narrows what the account may (an API key's scopes); undefined for all that the account may. */
   readonly limits?: readonly Limit[] | undefined;
 }

@@ -81,7 +81,8 @@ export class LdapDirectory implements Authenticator {
     let socket: Socket | undefined;
     try {
       socket = await connectDirectory(this.#options);
-      const client = new Client({ url: CONNECTED, timeout: timeoutMs, createConnection: once(socket) });
+      const limits = { timeout: timeoutMs, connectTimeout: timeoutMs };
+      const client = new Client({ url: CONNECTED, ...limits, createConnection: once(socket) });
       if (bindDn !== undefined) await client.bind(bindDn, bindPassword ?? '');
       const entry = await this.#find(client, account);
       const name = entry === undefined ? undefined : this.#nameIn(entry, account);

@@ -30,10 +30,24 @@ export interface WorkloadIssuer {
 
 const FORM = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const MAX_TOKEN = 16 * 1024;
-const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
+const ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
 /** Seconds by which clocks may differ. */
 const LEEWAY = 60;
 const MAX_REMEMBERED = 1_000;
+/** How long a token is not verified again, in milliseconds: a key that its issuer withdraws is to end its tokens. */
+const REMEMBERED_FOR = 60_000;
 
 interface Verified {
   readonly answer: Identity | 'refused';
@@ -92,7 +106,8 @@ export class WorkloadIdentities implements Authenticator {
       return 'refused';
     }
     const answer = identityOf(payload, trusted.config);
-    this.#remember(token, { answer, until: ((payload.exp ?? 0) + LEEWAY) * 1000 });
+    const end = ((payload.exp ?? 0) + LEEWAY) * 1000;
+    this.#remember(token, { answer, until: Math.min(end, Date.now() + REMEMBERED_FOR) });
     return answer;
   }
 
@@ -110,7 +125,10 @@ function identityOf(payload: JWTPayload, { accounts }: WorkloadIssuer): Identity
     if (!Object.entries(claims).every(([name, pattern]) => hasClaim(payload, name, pattern))) continue;
     const filled = fill(account, (name) => {
       const value = claimOf(payload, name);
-      return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
+      // `ci/${branch}` must not become an account by a claim that says nothing.
+      return (typeof value === 'string' && value !== '') || typeof value === 'number'
+        ? String(value)
+        : undefined;
     });
     if (filled === undefined || !isAccountName(filled)) return 'refused';
     return { account: filled, groups, method: 'oidc' };

@@ -107,7 +107,11 @@ export const authSchema = v.object({
       autoredirectpath: v.nullish(text('a path')),
     }),
   ),
-  realm: v.nullish(text('the URL of the token service')),
+  realm: v.nullish(
+    textThat('the URL of the token service, such as "https://registry.example.com/v2/token"', (typed) =>
+      /^(?:https?:\/\/[^\s"]+|\/[^\s"]*)$/.test(typed) ? typed : undefined,
+    ),
+  ),
   service: v.nullish(text()),
   issuer: v.nullish(text()),
   signing_method: v.nullish(oneOf('rs256', 'es256', 'hs256')),

@@ -66,6 +66,21 @@ test('without an account to search by', async () => {
   });
 });
 
+test('an account is the one that the directory names, however it is typed', async () => {
+  for (const typed of ['ALICE', 'Alice', 'ａlice'])
+    expect([typed, await logIn(typed, 's3cret')]).toMatchObject([typed, { account: 'alice' }]);
+  const byMail = { userFilter: '(|(uid=${account})(mail=${account}))' };
+  expect(await logIn('J@Example.test', 's3cret', byMail)).toMatchObject({ account: 'j@example.test' });
+  // What the filter makes of the name cannot be told from the entry.
+  const prefixed = { userFilter: '(mail=${account}@example.test)' };
+  expect(await logIn('J', 's3cret', prefixed)).toMatchObject({ account: 'j' });
+});
+
+test('names that are not ASCII, and attributes however they are spelt', async () => {
+  expect(await logIn('jörg', 's3cret')).toMatchObject({ account: 'jörg', groups: ['dév,ops'] });
+  expect(await logIn('alice', 's3cret', { groupAttribute: 'memberof' })).toMatchObject({ groups: ['devs'] });
+});
+
 test('over TLS, by an authority that is named', async () => {
   const ca = await readFile(slapd.certificate, 'utf8');
   expect(await logIn('alice', 's3cret', { startTls: true, ca })).toMatchObject({ account: 'alice' });

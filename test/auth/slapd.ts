@@ -1,4 +1,4 @@
-/** A real LDAP directory on loopback, with two accounts and a group. */
+/** A real LDAP directory on loopback, with three accounts and two groups. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { type Daemon, freePort, startDaemon } from '../harness/daemon.ts';
@@ -60,10 +60,15 @@ objectClass: organization
 o: example
 dc: example
 
-${person('alice', 'team@example.test')}${person('bob', 'team@example.test')}dn: cn=devs,${BASE}
+${person('alice', 'team@example.test')}${person('bob', 'team@example.test')}${person('jörg', 'j@example.test')}dn: cn=devs,${BASE}
 objectClass: groupOfNames
 cn: devs
 member: uid=alice,${BASE}
+
+dn: cn=dév\\,ops,${BASE}
+objectClass: groupOfNames
+cn: dév,ops
+member: uid=jörg,${BASE}
 `;
 
 export interface Slapd {

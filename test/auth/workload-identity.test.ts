@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test';
+import { afterAll, beforeAll, beforeEach, describe, expect, setSystemTime, test } from 'bun:test';
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -77,6 +77,7 @@ function identities(more: Partial<WorkloadIssuer> = {}): WorkloadIdentities {
     { claims: { repository: 'org/secret' }, account: 'secret', groups: [] },
     { claims: { repository: 'org/*', sub: '*:ref:main' }, account: 'ci/${repository}', groups: ['ci'] },
     { claims: { 'kubernetes.io.namespace': 'prod' }, account: 'prod', groups: [] },
+    { claims: { branch: '*' }, account: 'ci/${branch}', groups: [] },
   ];
   return new WorkloadIdentities([{ issuer, audiences: ['registry'], accounts, ...more }], log);
 }
@@ -106,6 +107,26 @@ describe('a token', () => {
     expect(asked).toEqual([DISCOVERY, '/keys']);
   });
 
+  test('ends with its key, long as it may be good', async () => {
+    const by = identities();
+    const token = await sign({ claims: { exp: Math.floor(Date.now() / 1000) + 86_400 } });
+    expect(await logIn(token, by)).toMatchObject({ account: 'ci/org/app' });
+    answers['/keys'] = { body: await keySet(['two', other]) };
+    try {
+      setSystemTime(Date.now() + 3_600_000);
+      expect(await logIn(token, by)).toBe('refused');
+    } finally {
+      setSystemTime();
+    }
+  });
+
+  test.each(['EdDSA', 'Ed25519', 'ES256'])('is signed by %s', async (alg) => {
+    const own =
+      alg === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : generateKeyPairSync('ed25519');
+    answers['/keys'] = { body: await keySet(['one', own]) };
+    expect(await logIn(await sign({ key: own, header: { alg } }))).toMatchObject({ account: 'ci/org/app' });
+  });
+
   test('is refused for anything that is wrong with it', async () => {
     const now = Math.floor(Date.now() / 1000);
     const ownJwk = await exportJWK(other.publicKey);
@@ -121,6 +142,7 @@ describe('a token', () => {
       { claims: { nbf: now + 120 } },
       { claims: { repository: 'elsewhere/app' } },
       { claims: { repository: 'org/a b' } },
+      { claims: { repository: 'x', branch: '' } },
       { claims: { sub: 'repo:org/app:ref:branch' } },
       { claims: { repository: ['org/app'] } },
     ];

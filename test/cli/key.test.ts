@@ -48,7 +48,7 @@ test('a key is made, listed, used and revoked', async () => {
     { name: 'team/*', actions: ['pull', 'push'] },
     { name: 'shared', actions: ['pull'] },
   ];
-  expect(await logIn(key)).toEqual({ account: 'ci', groups: ['bots'], method: 'key', limits } as never);
+  expect(await logIn(key)).toMatchObject({ account: 'ci', groups: ['bots'], method: 'key', limits });
   expect(await logIn(key, Date.now() + 25 * 3_600_000)).toBe('refused');
   expect(await logIn(`${key.slice(0, -1)}${key.endsWith('A') ? 'B' : 'A'}`)).toBe('refused');
   expect(await logIn('some password')).toBeUndefined();

@@ -99,6 +99,7 @@ describe('accounts of our own', () => {
     ['auth: {signing_method: HS256}', 'auth.hmac_secret: is missing'],
     ['auth: {hmac_secret: short}', 'auth.hmac_secret: expected at least 32 bytes'],
     [`auth: {hmac_secret: ${'x'.repeat(32)}, signing_method: RS256}`, 'auth.hmac_secret: is not used with'],
+    ['auth: {realm: Registry}', 'auth.realm: expected the URL of the token service'],
     ['auth: {public_key: p.pem}', 'auth.private_key: is missing'],
     ['auth: {expiry: 10s}', 'auth.expiry: expected a duration'],
     [
