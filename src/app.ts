@@ -9,10 +9,13 @@ import { MemoryDriver } from './drivers/memory.ts';
 import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
+import type { Registry } from './oci/registry.ts';
 import type { ProtocolSettings } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
 import { createHandler } from './protocol/handler.ts';
 import { UploadState } from './protocol/upload-state.ts';
+import { ProxyRegistry } from './proxy/proxy-registry.ts';
+import { UpstreamFailure } from './proxy/upstream-failure.ts';
 import type { Handler, TlsOptions } from './server/listener.ts';
 import { DRIVER_FOLDER } from './store/layout.ts';
 import { LocalRegistry } from './store/local-registry.ts';
@@ -66,7 +69,7 @@ export function createApp(
 ): App {
   const driver = openStorage(config);
   const access = new ConfiguredAccess(config, log, audit);
-  const registry = new LocalRegistry(driver, rulesOf(config));
+  const registry = wireProxy(config, driver, new LocalRegistry(driver, rulesOf(config)), log);
   const handler = createHandler({
     registry,
     access,
@@ -95,6 +98,23 @@ export function createApp(
       access.stop();
     },
   };
+}
+
+/** Puts the cache of other registries around our own, where it is configured. */
+function wireProxy({ proxy }: Config, driver: StorageDriver, own: Registry, log: Logger): Registry {
+  if (proxy === undefined) return own;
+  // What an image refers to comes when it is asked for.
+  const unchecked: ManifestRules = { enabled: false, allowUrl: () => true, requireChild: () => false };
+  return new ProxyRegistry({
+    own,
+    cache: new LocalRegistry(driver, unchecked),
+    upstreams: proxy.upstreams.map(({ username, password, ...upstream }) => ({
+      ...upstream,
+      ...(username === undefined ? {} : { credentials: { username, password: password ?? '' } }),
+    })),
+    allow: proxy.allow,
+    log,
+  });
 }
 
 /** Opens the storage and proves that it can be used. @throws StartFailure */
@@ -180,6 +200,9 @@ const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'E
 
 /** What a client may know of a failure of the storage: that it is not its own fault, and whether to come again. */
 function describeFailure(error: unknown): Failure | undefined {
+  if (error instanceof UpstreamFailure) {
+    return { status: 502, message: 'the registry that this name is a cache of does not answer as it should' };
+  }
   if (error instanceof AuthenticationUnavailable) {
     return { status: 503, message: 'logins cannot be checked at the moment; try again later' };
   }

@@ -9,6 +9,8 @@ export interface Config {
   readonly storage: StorageConfig;
   readonly http: HttpConfig;
   readonly validation: ValidationConfig;
+  /** Left out, no other registry is cached. */
+  readonly proxy?: ProxyConfig;
   /** Left out, nothing is asked of anybody. */
   readonly auth?: AuthConfig;
   /** Most repositories that one page of `/v2/_catalog` may hold. */
@@ -91,6 +93,25 @@ export interface TlsConfig {
     | 'require-any-client-cert'
     | 'verify-client-cert-if-given'
     | 'require-and-verify-client-cert';
+}
+
+export interface ProxyConfig {
+  readonly upstreams: readonly UpstreamConfig[];
+  /** Hosts that a path may name without being configured; `*` is any public one. */
+  readonly allow: readonly string[];
+}
+
+/** Another registry that is cached. */
+export interface UpstreamConfig {
+  /** What paths call it: a host, or a short name. */
+  readonly name: string;
+  readonly url: string;
+  readonly username?: string;
+  readonly password?: string;
+  /** How long a tag is good without asking for it again, in milliseconds. */
+  readonly tagTtlMs: number;
+  /** Milliseconds for an answer to begin. */
+  readonly timeoutMs: number;
 }
 
 export interface ValidationConfig {

@@ -1,6 +1,13 @@
 import { stringify } from 'yaml';
 import { formatTcpAddress } from './addresses.ts';
-import type { Config, HttpConfig, StorageConfig, TlsConfig, ValidationConfig } from './config.ts';
+import type {
+  Config,
+  HttpConfig,
+  ProxyConfig,
+  StorageConfig,
+  TlsConfig,
+  ValidationConfig,
+} from './config.ts';
 import { describeAuth } from './describe-auth.ts';
 import { formatDuration } from './durations.ts';
 
@@ -19,6 +26,7 @@ export function describeConfig(config: Config): string {
     },
     storage: storage(config.storage),
     http: http(config.http),
+    ...(config.proxy === undefined ? {} : { proxy: proxy(config.proxy) }),
     ...describeAuth(config.auth),
     validation: validation(config.validation),
     catalog: { maxentries: config.catalog.maxEntries },
@@ -66,6 +74,17 @@ function http(section: HttpConfig) {
 function describeTls({ certificate, key, clientCas, clientAuth }: TlsConfig) {
   const pair = { certificate, key };
   return clientCas.length === 0 ? pair : { ...pair, clientcas: clientCas, clientauth: clientAuth };
+}
+
+function proxy({ upstreams, allow }: ProxyConfig) {
+  return {
+    upstreams: upstreams.map(({ tagTtlMs, timeoutMs, ...upstream }) => ({
+      ...upstream,
+      tagttl: formatDuration(tagTtlMs),
+      timeout: formatDuration(timeoutMs),
+    })),
+    allow,
+  };
 }
 
 function validation({ disabled, manifests }: ValidationConfig) {

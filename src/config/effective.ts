@@ -7,6 +7,7 @@ import type {
   Config,
   DriverConfig,
   HttpConfig,
+  ProxyConfig,
   StorageConfig,
   ValidationConfig,
 } from './config.ts';
@@ -24,6 +25,20 @@ const MIN_THREADS = 25;
 const HOUR_MS = 3_600_000;
 /** What `docker stop` allows before it kills. `registry:2` cuts what is under way at once. */
 const DEFAULT_DRAIN_MS = 10_000;
+
+const DEFAULT_TAG_TTL_MS = 60_000;
+const DEFAULT_UPSTREAM_TIMEOUT_MS = 15_000;
+/** Registries that anybody may cache from without their being configured. */
+const PUBLIC_REGISTRIES = [
+  'docker.io',
+  'ghcr.io',
+  'quay.io',
+  'registry.k8s.io',
+  'gcr.io',
+  'mcr.microsoft.com',
+  'public.ecr.aws',
+  'registry.gitlab.com',
+];
 
 /** What differs between "somebody tries it out" and "an operator's file, perhaps written for registry:2". */
 interface Defaults {
@@ -61,6 +76,7 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     },
     storage,
     http,
+    ...(file.proxy ? { proxy: told.proxy(file.proxy) } : {}),
     ...(auth === undefined ? {} : { auth }),
     validation: validation(file.validation ?? {}),
     catalog: { maxEntries: positive(file.catalog?.maxentries) },
@@ -141,6 +157,27 @@ class Effective {
       return `${driver} (by ${place.variable})`;
     });
     return `${names.join(' and ')}${advice}`;
+  }
+
+  proxy({ upstreams, allow }: NonNullable<File['proxy']>): ProxyConfig {
+    return {
+      upstreams: (upstreams ?? []).map(({ name, url, username, password, tagttl, timeout }, index) => {
+        const path = ['proxy', 'upstreams', index];
+        if (!url && !name.includes('.')) {
+          this.#problem([...path, 'url'], 'is missing: a short name does not say where the registry is');
+        }
+        if ((username ?? '') === '' && (password ?? '') !== '')
+          this.#problem([...path, 'username'], 'is missing, and password needs it');
+        return {
+          name,
+          url: orUndefined(url) ?? `https://${name === 'docker.io' ? 'registry-1.docker.io' : name}`,
+          ...(username ? { username, password: password ?? '' } : {}),
+          tagTtlMs: this.#duration(tagttl, [...path, 'tagttl']) ?? DEFAULT_TAG_TTL_MS,
+          timeoutMs: this.#duration(timeout, [...path, 'timeout']) ?? DEFAULT_UPSTREAM_TIMEOUT_MS,
+        };
+      }),
+      allow: allow ?? PUBLIC_REGISTRIES,
+    };
   }
 
   /** Without a login only this machine is served, unless an operator's file or word says otherwise. */

@@ -20,7 +20,7 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 
 /** A failure of the registry itself, as far as a client may know of it. */
 export interface Failure {
-  readonly status: 500 | 503;
+  readonly status: 500 | 502 | 503;
   readonly message: string;
 }
 
@@ -40,7 +40,7 @@ export function failureResponse(
   { status, message }: Failure,
   headers: Readonly<Record<string, string>>,
 ): Response {
-  const code = status === 503 ? 'UNAVAILABLE' : 'UNKNOWN';
+  const code = status === 500 ? 'UNKNOWN' : 'UNAVAILABLE';
   return json(status, { errors: [{ code, message }] }, headers);
 }
 

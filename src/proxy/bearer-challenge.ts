@@ -1,0 +1,47 @@
+/** How an upstream asks for a token (distribution, docs/spec/auth/token.md). */
+
+export interface BearerRequest {
+  readonly realm: URL;
+  readonly service: string | undefined;
+}
+
+const PARAMETER = /([A-Za-z_]+)=(?:"([^"]*)"|([^\s,"]+))/g;
+
+/** What a `WWW-Authenticate` header asks for; undefined when it is no bearer challenge with a usable realm. */
+export function parseBearerChallenge(header: string | null): BearerRequest | undefined {
+  if (header === null || !/^bearer\s/i.test(header)) return undefined;
+  const parameters = new Map<string, string>();
+  for (const [, name = '', quoted, plain] of header.matchAll(PARAMETER)) {
+    parameters.set(name.toLowerCase(), quoted ?? plain ?? '');
+  }
+  const realm = parameters.get('realm');
+  if (realm === undefined || !URL.canParse(realm)) return undefined;
+  return { realm: new URL(realm), service: parameters.get('service') };
+}
+
+/**
+ * Whether a token service may be sent the credentials of a registry, or asked at all: it must not be reached less safely
+ * than the registry, and be of the same host or the same registrable domain (CVE-2026-33540: any realm was followed).
+ */
+export function isTrustedRealm(realm: URL, registry: URL): boolean {
+  if (realm.username !== '' || realm.password !== '') return false;
+  if (realm.protocol !== 'https:' && realm.protocol !== registry.protocol) return false;
+  if (realm.host === registry.host) return true;
+  if (isAddress(realm.hostname) || isAddress(registry.hostname)) return false;
+  return domainOf(realm.hostname) === domainOf(registry.hostname);
+}
+
+function isAddress(hostname: string): boolean {
+  return hostname.startsWith('[') || /^[\d.]+$/.test(hostname);
+}
+
+/**
+ * The last two labels, or three below a two-letter country where the second is short (`co.uk`): coarser than the list of
+ * public suffixes in some countries, never finer for the domains of registries.
+ */
+function domainOf(hostname: string): string {
+  const labels = hostname.toLowerCase().split('.');
+  const [second = '', top = ''] = labels.slice(-2);
+  const count = top.length === 2 && second.length <= 3 && labels.length > 2 ? 3 : 2;
+  return labels.slice(-count).join('.');
+}

@@ -1,0 +1,43 @@
+import { lookup } from 'node:dns/promises';
+import { BlockList, isIP } from 'node:net';
+
+/** Addresses that only mean something inside a network: an upstream's answer must not lead us there. */
+const PRIVATE = new BlockList();
+for (const [base, bits] of [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.168.0.0', 16],
+  ['198.18.0.0', 15],
+  ['224.0.0.0', 3],
+] as const) {
+  PRIVATE.addSubnet(base, bits, 'ipv4');
+}
+for (const [base, bits] of [
+  ['::', 127],
+  ['64:ff9b::', 96],
+  ['fc00::', 7],
+  ['fe80::', 10],
+  ['ff00::', 8],
+] as const) {
+  PRIVATE.addSubnet(base, bits, 'ipv6');
+}
+
+/** Whether an address is one of the public network. What is no address is not. */
+export function isPublicAddress(address: string): boolean {
+  const plain = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
+  const version = isIP(plain);
+  return version !== 0 && !PRIVATE.check(plain, version === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** Whether all addresses of a host, by its name as it is now, are public. @throws Error when there is no such host */
+export async function isPublicHost(hostname: string): Promise<boolean> {
+  const plain = hostname.replace(/^\[|\]$/g, '');
+  if (isIP(plain) !== 0) return isPublicAddress(plain);
+  const addresses = await lookup(plain, { all: true });
+  return addresses.length > 0 && addresses.every(({ address }) => isPublicAddress(address));
+}
