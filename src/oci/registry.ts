@@ -16,6 +16,11 @@ export interface Registry {
    * Costs what the page costs, not what the registry holds.
    */
   repositories(page: PageRequest): Promise<Page<RepositoryName>>;
+  /**
+   * The name here of a repository that a client calls by its name in another registry (`?ns=`, "Registry Proxying");
+   * undefined where that one is not cached.
+   */
+  mirrorOf?(namespace: string, name: RepositoryName): RepositoryName | undefined;
 }
 
 export interface Repository {

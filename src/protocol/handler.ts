@@ -76,7 +76,7 @@ async function answer(
   const { access, registry, settings, log, describeFailure } = options;
   const { method } = request;
   try {
-    const route = find(path, settings.prefix);
+    const { route, namespace } = mirrored(find(path, settings.prefix), method, query, registry);
     if (method === 'OPTIONS') return preflight(route, settings);
     const allowed = METHODS[route.resource];
     if (!allowed.includes(method)) throw methodNotAllowed(allowed);
@@ -87,6 +87,7 @@ async function answer(
       { request, method, query: new Query(query), actor, registry, settings, connection },
       route,
     );
+    if (namespace !== undefined) response.headers.set('OCI-Namespace', namespace);
     const change = options.audit === undefined ? undefined : changeMade(route, method, query, response);
     if (change !== undefined) {
       const { remoteAddress } = connection;
@@ -103,6 +104,22 @@ async function answer(
     });
     return failureResponse(failure ?? { status: 500, message: 'internal error' }, settings.headers);
   }
+}
+
+/**
+ * A read that names another registry is one of the repository that caches it here, also for its rights. Clients send `ns`
+ * with everything that goes by a mirror's name; where nothing is cached it means nothing.
+ */
+function mirrored(
+  route: Route,
+  method: string,
+  query: string,
+  registry: Registry,
+): { readonly route: Route; readonly namespace?: string } {
+  if (!('name' in route) || !query.includes('ns=') || !READS.has(method)) return { route };
+  const namespace = new Query(query).one('ns');
+  const name = namespace === undefined ? undefined : registry.mirrorOf?.(namespace, route.name);
+  return name === undefined || namespace === undefined ? { route } : { route: { ...route, name }, namespace };
 }
 
 function find(path: string, prefix: string): Route {

@@ -9,7 +9,14 @@ import { type CacheTools, CachedRepository } from './cached-repository.ts';
 import { TagFreshness } from './tag-freshness.ts';
 import { Upstream } from './upstream.ts';
 import { UpstreamContent } from './upstream-content.ts';
-import { canonicalUpstream, parseProxyName, PROXY, upstreamUrl } from './upstream-names.ts';
+import {
+  canonicalUpstream,
+  parseProxyName,
+  PROXY,
+  proxyName,
+  upstreamRepository,
+  upstreamUrl,
+} from './upstream-names.ts';
 import type { UpstreamCredentials } from './upstream-tokens.ts';
 
 export interface UpstreamConfig {
@@ -68,19 +75,34 @@ export class ProxyRegistry implements Registry {
     );
   }
 
+  mirrorOf(namespace: string, name: RepositoryName): RepositoryName | undefined {
+    if (name.startsWith(`${PROXY}/`)) return undefined;
+    const repository = upstreamRepository(namespace, name);
+    const here = proxyName(repository);
+    return here !== undefined && this.#isReachable(repository.upstream) ? here : undefined;
+  }
+
   repositories(page: PageRequest): Promise<Page<RepositoryName>> {
     return this.#options.own.repositories(page);
+  }
+
+  #configured(host: string): UpstreamConfig | undefined {
+    return this.#options.upstreams.find((one) => canonicalUpstream(one.name) === host);
+  }
+
+  #isReachable(host: string): boolean {
+    if (this.#configured(host) !== undefined) return true;
+    const isAllowed = this.#options.allow.some((one) => one === '*' || canonicalUpstream(one) === host);
+    // A path names a public registry, never a machine of this network.
+    return isAllowed && host.includes('.') && !/^[\d.]+$/.test(host);
   }
 
   #reach(host: string, name: RepositoryName): Reached {
     const known = this.#reached.get(host);
     if (known !== undefined) return known;
-    const { upstreams, allow, log } = this.#options;
-    const config = upstreams.find((one) => canonicalUpstream(one.name) === host);
-    const isAllowed = allow.some((one) => one === '*' || canonicalUpstream(one) === host);
-    // A path names a public registry, never a machine of this network.
-    if (config === undefined && !(isAllowed && host.includes('.') && !/^[\d.]+$/.test(host)))
-      throw unknownUpstream(name);
+    if (!this.#isReachable(host)) throw unknownUpstream(name);
+    const { log } = this.#options;
+    const config = this.#configured(host);
     const { tagTtlMs, timeoutMs } = config ?? USUAL;
     const url = config === undefined ? upstreamUrl(host) : new URL(config.url);
     const reached: Reached = {

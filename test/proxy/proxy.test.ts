@@ -165,6 +165,27 @@ test('a tag follows its upstream, and never goes back', async () => {
   expect((await get(registry, 'manifests/moving')).body?.toString()).toBe(texts[2] ?? '');
 });
 
+test('a mirror is asked with the upstream’s own names', async () => {
+  const registry = await start(
+    `users: {alice: "${HASH}"}`,
+    'acl: [{anonymous: true, name: proxy/lab/*, actions: pull}]',
+  );
+  const text = manifest(upstream.blob(Buffer.from('{}')));
+  upstream.manifest(text, 'v1');
+  const answer = await registry.send('/v2/team/app/manifests/v1?ns=lab');
+  expect([answer.status, answer.headers.get('oci-namespace'), await answer.text()]).toEqual([
+    200,
+    'lab',
+    text,
+  ]);
+  // What is no upstream means nothing, and a push goes where it says.
+  expect((await registry.send('/v2/team/app/manifests/v1?ns=elsewhere')).status).toBe(401);
+  const headers = { authorization: basic('alice') };
+  expect(
+    (await registry.send('/v2/team/app/blobs/uploads/?ns=lab', { method: 'POST', headers })).status,
+  ).toBe(403);
+});
+
 describe('credentials and places', () => {
   test('a token is got at a service of the same host, once, and sent to the upstream only', async () => {
     const text = manifest(upstream.blob(Buffer.from('{}')));
