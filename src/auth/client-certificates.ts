@@ -29,7 +29,10 @@ export class CertificateAccounts implements Authenticator {
     const account =
       rule === undefined
         ? undefined
-        : fill(rule.account, (name) => (name === 'commonName' ? certificate.commonName : undefined));
+        : fill(rule.account, (name) =>
+            // `ci/${commonName}` must not become an account by a certificate without a name.
+            name === 'commonName' && certificate.commonName !== '' ? certificate.commonName : undefined,
+          );
     if (rule === undefined || account === undefined || !isAccountName(account))
       return Promise.resolve(undefined);
     return Promise.resolve({ account, groups: rule.groups, method: 'certificate' });

@@ -4,7 +4,11 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import { alternativeNames } from './alternative-names.ts';
+import { ConnectionLimits } from './connection-limits.ts';
 import type { ClientAuth, PeerCertificate, TlsOptions } from './listener.ts';
+
+/** How long a client may take to prove who it is, in milliseconds. */
+const HANDSHAKE_MS = 10_000;
 
 /** What was found out about a connection when it was made. */
 const certificates = new WeakMap<Socket, PeerCertificate>();
@@ -17,11 +21,14 @@ export function certificateOf(socket: Socket): PeerCertificate | undefined {
 /**
  * A server that makes TLS connections and gives them to `http`, which does not listen itself. What the mode demands of
  * the client is checked before a byte of HTTP is read.
+ * @param idleMs milliseconds without traffic after which a connection ends; 0 for never
  */
 export function createTlsFront(
   http: Server,
   { certificate, key, clientCas, clientAuth = 'require-and-verify' }: TlsOptions,
+  idleMs: number,
 ): TlsServer {
+  const limits = new ConnectionLimits(http, idleMs);
   const front = createServer({
     cert: certificate,
     key,
@@ -29,11 +36,16 @@ export function createTlsFront(
     requestCert: true,
     rejectUnauthorized: clientAuth === 'require-and-verify',
     ALPNProtocols: ['http/1.1'],
+    handshakeTimeout: HANDSHAKE_MS,
   });
   front.on('secureConnection', (socket) => {
     socket.on('error', () => undefined);
-    if (!admit(socket, clientAuth)) socket.destroy();
-    else http.emit('connection', socket);
+    if (!admit(socket, clientAuth)) {
+      socket.destroy();
+      return;
+    }
+    limits.watch(socket);
+    http.emit('connection', socket);
   });
   // A client that fails the handshake is no failure of ours.
   front.on('tlsClientError', (_error, socket) => socket.destroy());

@@ -16,6 +16,8 @@ const UNWANTED = new Set(['CONNECT', 'TRACE', 'TRACK']);
  */
 export function urlOf(incoming: IncomingMessage, encrypted: boolean): string | undefined {
   const hosts = incoming.headersDistinct['host'];
+  // Node refuses it by itself.
+  if (hosts === undefined && incoming.httpVersion === '1.1') return undefined;
   const host = hosts === undefined ? 'localhost' : hosts[0];
   if (host === undefined || (hosts?.length ?? 1) > 1 || !HOST.test(host)) return undefined;
   let target = incoming.url ?? '';
@@ -107,9 +109,9 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
         incoming.on('data', (chunk: Buffer) => {
           if (!open) return;
           controller.enqueue(chunk);
-          if ((controller.desiredSize ?? 0) <= 0) incoming.pause();
+          if ((controller.desiredSize ?? 0) <= 0) hold(incoming);
         });
-        incoming.pause();
+        hold(incoming);
         incoming.once('end', () => {
           if (open) controller.close();
           open = false;
@@ -123,14 +125,32 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
         incoming.once('close', () => fail());
       },
       pull() {
-        incoming.resume();
+        letGo(incoming);
       },
       cancel() {
         // What is left of the body is read and thrown away by node:http, or the connection ends.
         incoming.removeAllListeners('data');
-        incoming.resume();
+        letGo(incoming);
       },
     },
     { highWaterMark: 0 },
   );
+}
+
+/** On Bun a request that is paused holds nobody back: its socket is read on, into memory. */
+const PAUSES_SOCKET = typeof Bun !== 'undefined';
+
+function hold(incoming: IncomingMessage): void {
+  incoming.pause();
+  if (PAUSES_SOCKET) incoming.socket.pause();
+}
+
+function letGo(incoming: IncomingMessage): void {
+  incoming.resume();
+  freeSocket(incoming);
+}
+
+/** For when a request is answered, however much of its body was read: others may follow it on the connection. */
+export function freeSocket({ socket }: IncomingMessage): void {
+  if (PAUSES_SOCKET) socket.resume();
 }

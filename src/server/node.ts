@@ -1,10 +1,10 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Address, Connection, Handler, Listener, ListenOptions, PeerCertificate } from './listener.ts';
-import type { ListenOptions as NodeListenOptions, Server as NetServer } from 'node:net';
+import type { ListenOptions as NodeListenOptions, Server as NetServer, Socket } from 'node:net';
 import { createServer as createPlainServer } from 'node:http';
 import { certificateOf, createTlsFront } from './client-certificates.ts';
 import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
-import { MAX_HEADERS, requestOf } from './node-request.ts';
+import { freeSocket, MAX_HEADERS, requestOf } from './node-request.ts';
 import { sendResponse } from './node-response.ts';
 import { FAILURE_BODY, FAILURE_INIT } from './request-target.ts';
 import { rememberSources } from './response-source.ts';
@@ -43,10 +43,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const { address } = options;
   if ('unix' in address) await clearStaleSocket(address.unix);
   const server = await createServer(options);
-  const front = options.tls?.clientCas === undefined ? server : createTlsFront(server, options.tls);
+  const front =
+    options.tls?.clientCas === undefined
+      ? server
+      : createTlsFront(server, options.tls, options.idleSeconds * 1000);
   const life = new ServerLife(server, front);
   server.on('request', (incoming, outgoing) => {
-    life.begin(outgoing);
+    life.begin(incoming, outgoing);
     void answer(options.handler, incoming, outgoing, options.tls !== undefined);
   });
   server.on('connect', (_request, socket) =>
@@ -113,21 +116,37 @@ function bind(server: NetServer, where: NodeListenOptions): Promise<void> {
   });
 }
 
+/** How long a client that has connected and asked nothing yet may take to do so in a drain, in milliseconds. */
+const LAST_CALL_MS = 1_000;
+
 /** Counts the requests under way and ends the server without cutting them. */
 class ServerLife {
   pending = 0;
   readonly #server: Server;
   /** What listens: the server itself, or what makes TLS connections for it. */
   readonly #front: NetServer;
+  /**
+   * Connections that have asked nothing yet, by their peer: below TLS it is another socket than the request's. node:http
+   * does not take them for idle, and would wait for them.
+   */
+  readonly #unasked = new Map<string, Socket>();
   #draining = false;
 
   constructor(server: Server, front: NetServer) {
     this.#server = server;
     this.#front = front;
+    front.on('connection', (socket: Socket) => {
+      const peer = peerOf(socket);
+      this.#unasked.set(peer, socket);
+      socket.once('close', () => {
+        if (this.#unasked.get(peer) === socket) this.#unasked.delete(peer);
+      });
+    });
   }
 
-  begin(outgoing: ServerResponse): void {
+  begin({ socket }: IncomingMessage, outgoing: ServerResponse): void {
     this.pending += 1;
+    if (this.#unasked.size > 0) this.#unasked.delete(peerOf(socket));
     if (this.#draining) outgoing.shouldKeepAlive = false;
     outgoing.once('close', () => {
       this.pending -= 1;
@@ -139,7 +158,11 @@ class ServerLife {
   drain(): Promise<void> {
     this.#draining = true;
     return new Promise((resolve) => {
-      this.#front.close(() => resolve());
+      const lastCall = setTimeout(() => this.#endUnasked(), LAST_CALL_MS);
+      this.#front.close(() => {
+        clearTimeout(lastCall);
+        resolve();
+      });
       this.#server.closeIdleConnections();
     });
   }
@@ -148,8 +171,18 @@ class ServerLife {
     return new Promise((resolve) => {
       this.#front.close(() => resolve());
       this.#server.closeAllConnections();
+      this.#endUnasked();
     });
   }
+
+  #endUnasked(): void {
+    for (const socket of this.#unasked.values()) socket.destroy();
+  }
+}
+
+/** Peers of a unix socket have no name: of those, one alone is known, and the others wait for their limit. */
+function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 async function answer(
@@ -173,6 +206,8 @@ async function answer(
     if (!outgoing.destroyed) process.emitWarning(error instanceof Error ? error : String(error));
     if (outgoing.headersSent) outgoing.destroy();
     else refuse(outgoing, 500);
+  } finally {
+    freeSocket(incoming);
   }
 }
 

@@ -147,7 +147,7 @@ describe.each(RUNTIMES.map((runtime) => [runtime] as const))('%s', (runtime) => 
       `https://127.0.0.1:${subject.port}/file?path=${path}`,
     );
     expect(twice).toBe('100000000 1\n100000000 0\n');
-    const slow = ask(subject, '/slow?ms=1500', 'builder');
+    const slow = ask(subject, '/slow?ms=3000', 'builder');
     await new Promise((resolve) => setTimeout(resolve, 700));
     subject.kill('SIGTERM');
     expect(await slow).toBe('slow');
