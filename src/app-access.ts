@@ -39,6 +39,12 @@ interface Lasting {
   readonly files: Map<string, HtpasswdFile>;
 }
 
+/** The other processes of this server. Messages are plain JSON. */
+export interface Peers {
+  tell(message: unknown): void;
+  onTold(listener: (message: unknown) => void): void;
+}
+
 /** An `Access` of which the accounts and rights can be changed while it is used. */
 export class ConfiguredAccess implements Access {
   #current: Access;
@@ -49,13 +55,13 @@ export class ConfiguredAccess implements Access {
   readonly #audit: Audit;
 
   /** @throws StartFailure when a key or file cannot be used */
-  constructor(config: Config, log: Logger, audit: Audit) {
+  constructor(config: Config, log: Logger, audit: Audit, peers?: Peers) {
     this.#log = log;
     this.#audit = audit;
     const { auth } = config;
     this.#lasting = {
       keys: auth?.kind === 'own' ? openKeys(auth) : undefined,
-      throttle: new Throttle(),
+      throttle: sharedThrottle(peers),
       passwords: new PasswordCheck(),
       files: new Map(),
     };
@@ -157,6 +163,27 @@ export class ConfiguredAccess implements Access {
       }),
     });
   }
+}
+
+interface FailedLogin {
+  readonly subject: 'failed login';
+  readonly account: string;
+  readonly address: string;
+}
+
+/** Wrong passwords count in all processes: else each of them would be one more set of guesses. */
+function sharedThrottle(peers: Peers | undefined): Throttle {
+  if (peers === undefined) return new Throttle();
+  const throttle = new Throttle({
+    onFailed(account, address) {
+      peers.tell({ subject: 'failed login', account, address } satisfies FailedLogin);
+    },
+  });
+  peers.onTold((message) => {
+    const { subject, account, address } = message as FailedLogin;
+    if (subject === 'failed login') throttle.note(account, address);
+  });
+  return throttle;
 }
 
 /** The options with the text of the PEM file that they name. @throws StartFailure */

@@ -1,6 +1,6 @@
 /** The composition root: from the configuration to a wired registry. Only this file knows every room. */
 import { readFileSync } from 'node:fs';
-import { ConfiguredAccess } from './app-access.ts';
+import { ConfiguredAccess, type Peers } from './app-access.ts';
 import { AuthenticationUnavailable } from './auth/identity.ts';
 import type { Config } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
@@ -65,10 +65,15 @@ export function createApp(
   {
     worker,
     audit = auditTo(loggerFor(config, worker, 'info')),
-  }: { readonly worker?: number | undefined; readonly audit?: Audit } = {},
+    peers,
+  }: {
+    readonly worker?: number | undefined;
+    readonly audit?: Audit;
+    readonly peers?: Peers;
+  } = {},
 ): App {
   const driver = openStorage(config);
-  const access = new ConfiguredAccess(config, log, audit);
+  const access = new ConfiguredAccess(config, log, audit, peers);
   const registry = wireProxy(config, driver, new LocalRegistry(driver, rulesOf(config)), log);
   const handler = createHandler({
     registry,

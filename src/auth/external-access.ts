@@ -6,7 +6,8 @@ import type { Access, Action, Actor, Requester, Scope } from './access.ts';
 import { bearerRefusal, formatScope, originOf, type TokenError } from './challenge.ts';
 import { credentialsOf } from './credentials.ts';
 import { ExternalKeys } from './external-keys.ts';
-import { type Granted, grantedBy } from './registry-tokens.ts';
+import { Recent } from './recent.ts';
+import { type Granted, grantedBy, weightOf } from './registry-tokens.ts';
 import { WatchedFiles } from './watched-files.ts';
 
 export interface ExternalAccessOptions {
@@ -27,7 +28,7 @@ export interface ExternalAccessOptions {
 
 /** Seconds by which clocks may differ, as in `registry:2`. */
 const LEEWAY = 60;
-const MAX_REMEMBERED = 10_000;
+const REMEMBERED = { most: 10_000, budget: 16 * 1024 * 1024, weight: weightOf };
 const PUBLIC_KEY_ALGORITHMS = [
   'RS256',
   'RS384',
@@ -52,7 +53,7 @@ interface Verified {
 export class ExternalAccess implements Access {
   readonly #options: ExternalAccessOptions;
   readonly #keys: WatchedFiles<ExternalKeys>;
-  #verified = new Map<string, Verified>();
+  #verified = new Recent<Verified>(REMEMBERED);
   #verifiedBy: ExternalKeys;
 
   /** @throws Error when there is no key to verify by */
@@ -107,7 +108,7 @@ export class ExternalAccess implements Access {
   async #read(token: string): Promise<Verified | undefined> {
     const keys = this.#keys.value;
     if (keys !== this.#verifiedBy) {
-      this.#verified = new Map();
+      this.#verified = new Recent<Verified>(REMEMBERED);
       this.#verifiedBy = keys;
     }
     const known = this.#verified.get(token);
@@ -116,10 +117,6 @@ export class ExternalAccess implements Access {
     const verified = await this.#verify(token, keys);
     if (verified === undefined) return undefined;
     this.#verified.set(token, verified);
-    for (const oldest of this.#verified.keys()) {
-      if (this.#verified.size <= MAX_REMEMBERED) break;
-      this.#verified.delete(oldest);
-    }
     return verified;
   }
 

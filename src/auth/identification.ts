@@ -3,6 +3,7 @@ import type { Audit } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Requester } from './access.ts';
 import { ANONYMOUS, type Authenticator, type Credentials, type Identity, isAccountName } from './identity.ts';
+import { Recent } from './recent.ts';
 import type { Throttle } from './throttle.ts';
 
 /** A login that goes on is recorded again after so many milliseconds: curl sends its password with each request. */
@@ -22,7 +23,7 @@ export interface IdentificationOptions {
 export class Identification {
   readonly #options: IdentificationOptions;
   /** When each login was last recorded, in milliseconds since 1970. */
-  readonly #recorded = new Map<string, number>();
+  readonly #recorded = new Recent<number>({ most: MAX_RECORDED });
 
   constructor(options: IdentificationOptions) {
     this.#options = options;
@@ -42,7 +43,10 @@ export class Identification {
       this.#recordOnce(identity, requester);
       return identity;
     }
-    return this.#byPassword(credentials, requester);
+    const { account } = credentials;
+    return this.#options.throttle.inTurn(account, requester.remoteAddress, () =>
+      this.#byPassword(credentials, requester),
+    );
   }
 
   async #byPassword(
@@ -102,12 +106,7 @@ export class Identification {
     const key = `${identity.method} ${identity.by ?? ''} ${identity.account} ${requester.remoteAddress}`;
     const now = Date.now();
     if (now - (this.#recorded.get(key) ?? 0) < RECORD_EVERY) return;
-    this.#recorded.delete(key);
     this.#recorded.set(key, now);
-    for (const oldest of this.#recorded.keys()) {
-      if (this.#recorded.size <= MAX_RECORDED) break;
-      this.#recorded.delete(oldest);
-    }
     const { account, method, by } = identity;
     this.#record(account, requester, 'done', by === undefined ? method : `${method} ${by}`);
   }

@@ -10,6 +10,7 @@ import {
   isAccountName,
 } from './identity.ts';
 import { connectDirectory } from './ldap-connection.ts';
+import { Recent } from './recent.ts';
 
 export interface LdapOptions {
   /** `ldaps://` or `ldap://`. */
@@ -45,7 +46,9 @@ const REFUSALS: ReadonlySet<number> = new Set([19, 32, 48, 49, 50, 53]);
 export class LdapDirectory implements Authenticator {
   readonly #options: LdapOptions;
   readonly #key = randomBytes(32);
-  readonly #remembered = new Map<string, { readonly identity: Identity; readonly until: number }>();
+  readonly #remembered = new Recent<{ readonly identity: Identity; readonly until: number }>({
+    most: MAX_REMEMBERED,
+  });
   readonly #running = new Map<string, Promise<Identity | 'refused' | undefined>>();
 
   constructor(options: LdapOptions) {
@@ -132,10 +135,6 @@ export class LdapDirectory implements Authenticator {
 
   #remember(key: string, identity: Identity): void {
     this.#remembered.set(key, { identity, until: Date.now() + REMEMBERED_FOR });
-    for (const oldest of this.#remembered.keys()) {
-      if (this.#remembered.size <= MAX_REMEMBERED) break;
-      this.#remembered.delete(oldest);
-    }
   }
 }
 

@@ -78,6 +78,8 @@ export class LocalAccounts implements Accounts, Authenticator {
   async authenticate(credentials: Credentials): Promise<Identity | 'refused' | undefined> {
     if (credentials.kind !== 'password') return undefined;
     const { account, password } = credentials;
+    // No account has such a name, so there is nothing that its time could give away.
+    if (!isAccountName(account)) return undefined;
     const hash = this.#hashOf(account);
     const { passwords, followed = false } = this.#options;
     if (hash === undefined && followed) return undefined;

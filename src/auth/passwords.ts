@@ -2,6 +2,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { costOf, DEFAULT_COST, dummyHash, isCheckable } from './bcrypt.ts';
 import { type PasswordJob, PasswordThread } from './password-thread.ts';
+import { Recent } from './recent.ts';
 
 /** How long a password that was right is known to be, in milliseconds. */
 const REMEMBERED_FOR = 5 * 60_000;
@@ -24,7 +25,7 @@ export class PasswordCheck {
   readonly #now: () => number;
   readonly #key = randomBytes(32);
   /** Until when each is known, in milliseconds since 1970. */
-  readonly #right = new Map<string, number>();
+  readonly #right = new Recent<number>({ most: MOST_REMEMBERED });
   readonly #running = new Map<string, Promise<boolean>>();
 
   constructor({ check, now = Date.now }: PasswordCheckOptions = {}) {
@@ -67,11 +68,6 @@ export class PasswordCheck {
   }
 
   #remember(key: string): void {
-    this.#right.delete(key);
     this.#right.set(key, this.#now() + REMEMBERED_FOR);
-    for (const oldest of this.#right.keys()) {
-      if (this.#right.size <= MOST_REMEMBERED) break;
-      this.#right.delete(oldest);
-    }
   }
 }

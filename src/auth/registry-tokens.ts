@@ -5,6 +5,7 @@ import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
 import type { Action } from './access.ts';
 import type { Accounts, Identity, Limit, Method } from './identity.ts';
 import type { TokenContent } from './own-access.ts';
+import { Recent } from './recent.ts';
 import type { TokenKeys } from './token-keys.ts';
 
 /** What a token is for. */
@@ -26,7 +27,7 @@ const LEEWAY = 60;
 /** Seconds by which a token is good before it was made, for verifiers whose clock is behind (docker_auth). */
 const BACKDATED = 10;
 /** Verified tokens that are remembered: one is used for each request of a pull. */
-const MAX_REMEMBERED = 10_000;
+const REMEMBERED = { most: 10_000, budget: 16 * 1024 * 1024, weight: weightOf };
 const MAX_TOKEN = 16 * 1024;
 
 /** Ways to prove an identity of which the account is kept here, so that its groups and its end show at once. */
@@ -61,7 +62,7 @@ export interface RegistryTokensOptions {
 
 export class RegistryTokens {
   readonly #options: RegistryTokensOptions;
-  readonly #verified = new Map<string, Verified>();
+  readonly #verified = new Recent<Verified>(REMEMBERED);
 
   constructor(options: RegistryTokensOptions) {
     this.#options = options;
@@ -141,20 +142,17 @@ export class RegistryTokens {
         granted: grantedBy(payload['access']),
         until: (payload.exp ?? 0) * 1000,
       };
-      this.#remember(token, verified);
+      this.#verified.set(token, verified);
       return verified;
     } catch {
       return undefined; // whatever is wrong with it, it is not good
     }
   }
+}
 
-  #remember(token: string, verified: Verified): void {
-    this.#verified.set(token, verified);
-    for (const oldest of this.#verified.keys()) {
-      if (this.#verified.size <= MAX_REMEMBERED) break;
-      this.#verified.delete(oldest);
-    }
-  }
+/** Bytes that a remembered token takes, roughly: its text, and what was read out of it, which is as long. */
+export function weightOf(token: string): number {
+  return 3 * token.length;
 }
 
 interface AccessEntry {

@@ -7,7 +7,10 @@
  * their own failures count.
  */
 import { isIPv6 } from 'node:net';
+import { RegistryError } from '../oci/errors.ts';
 import { plainAddress } from './ip-range.ts';
+import { Recent } from './recent.ts';
+import { Turns } from './turns.ts';
 
 interface Limit {
   /** Failures that are free. */
@@ -21,6 +24,9 @@ const MINUTE = 60_000;
 const BY_PAIR: Limit = { free: 5, longest: 15 * MINUTE };
 const BY_ADDRESS: Limit = { free: 20, longest: 15 * MINUTE };
 const BY_ACCOUNT: Limit = { free: 100, longest: MINUTE };
+
+/** Tries that may wait for others of the same account and address, or of the same address. */
+const MOST_WAITING = 64;
 
 /** Failures are forgotten after so many milliseconds without another one, counted from the end of the refusal. */
 const WINDOW = 15 * MINUTE;
@@ -36,19 +42,25 @@ const LONGEST_ACCOUNT = 512;
 export interface ThrottleOptions {
   /** Milliseconds of a clock that is never set back. */
   readonly now?: () => number;
+  /** Told of each wrong password, for other processes that serve the same accounts (`Throttle.note`). */
+  readonly onFailed?: (account: string, address: string) => void;
 }
 
 /** Counts in this process's memory, of which it takes at most about 10 MB. */
 export class Throttle {
   readonly #now: () => number;
+  readonly #onFailed: (account: string, address: string) => void;
   readonly #pairs: Counts;
   readonly #addresses: Counts;
   readonly #accounts: Counts;
+  readonly #ofPair = new Turns(2, MOST_WAITING);
+  readonly #ofPlace = new Turns(16, MOST_WAITING);
   /** Until when a pair that logged in is remembered. */
-  readonly #familiar = new Recent<number>(MOST_OF_A_KIND);
+  readonly #familiar = new Recent<number>({ most: MOST_OF_A_KIND });
 
-  constructor({ now = () => performance.now() }: ThrottleOptions = {}) {
+  constructor({ now = () => performance.now(), onFailed = () => undefined }: ThrottleOptions = {}) {
     this.#now = now;
+    this.#onFailed = onFailed;
     this.#pairs = new Counts(BY_PAIR);
     this.#addresses = new Counts(BY_ADDRESS);
     this.#accounts = new Counts(BY_ACCOUNT);
@@ -75,11 +87,26 @@ export class Throttle {
   /** Counts a wrong password. */
   failed(account: string, address: string): void {
     if (account === '') return;
+    this.note(account, address);
+    this.#onFailed(account, address);
+  }
+
+  /** Counts a wrong password that another process was given. */
+  note(account: string, address: string): void {
     const now = this.#now();
     const { place, pair } = keysOf(account, address);
     this.#pairs.add(pair, now);
     if (place !== '') this.#addresses.add(place, now);
     if (account.length <= LONGEST_ACCOUNT) this.#accounts.add(account, now);
+  }
+
+  /**
+   * Runs `check` of a password when its turn has come: tries that run beside each other are not counted yet, and must
+   * not be many. @throws RegistryError `TOOMANYREQUESTS` when too many wait
+   */
+  inTurn<T>(account: string, address: string, check: () => Promise<T>): Promise<T> {
+    const { place, pair } = keysOf(account, address);
+    return this.#ofPair.take(pair, () => this.#ofPlace.take(place, check, tooMany), tooMany);
   }
 
   /**
@@ -103,7 +130,7 @@ interface Count {
 
 class Counts {
   readonly #limit: Limit;
-  readonly #counts = new Recent<Count>(MOST_OF_A_KIND);
+  readonly #counts = new Recent<Count>({ most: MOST_OF_A_KIND });
 
   constructor(limit: Limit) {
     this.#limit = limit;
@@ -129,36 +156,10 @@ class Counts {
   }
 }
 
-/** A map that forgets what was not asked for the longest. */
-class Recent<T> {
-  readonly #most: number;
-  readonly #map = new Map<string, T>();
-
-  constructor(most: number) {
-    this.#most = most;
-  }
-
-  get(key: string): T | undefined {
-    const value = this.#map.get(key);
-    if (value !== undefined) {
-      this.#map.delete(key);
-      this.#map.set(key, value);
-    }
-    return value;
-  }
-
-  set(key: string, value: T): void {
-    this.#map.delete(key);
-    this.#map.set(key, value);
-    for (const oldest of this.#map.keys()) {
-      if (this.#map.size <= this.#most) break;
-      this.#map.delete(oldest);
-    }
-  }
-
-  delete(key: string): void {
-    this.#map.delete(key);
-  }
+function tooMany(): RegistryError {
+  return new RegistryError('TOOMANYREQUESTS', 'too many logins at the same moment; try again', {
+    headers: { 'Retry-After': '2' },
+  });
 }
 
 function keysOf(account: string, address: string): { readonly place: string; readonly pair: string } {

@@ -12,6 +12,7 @@ import {
   type Identity,
   isAccountName,
 } from './identity.ts';
+import { Recent } from './recent.ts';
 import { RemoteKeys } from './remote-keys.ts';
 
 export interface WorkloadIssuer {
@@ -57,7 +58,7 @@ interface Verified {
 
 export class WorkloadIdentities implements Authenticator {
   readonly #issuers: ReadonlyMap<string, { readonly config: WorkloadIssuer; readonly keys: RemoteKeys }>;
-  readonly #verified = new Map<string, Verified>();
+  readonly #verified = new Recent<Verified>({ most: MAX_REMEMBERED });
 
   constructor(issuers: readonly WorkloadIssuer[], log: Pick<Logger, 'warn'>) {
     this.#issuers = new Map(
@@ -107,16 +108,8 @@ export class WorkloadIdentities implements Authenticator {
     }
     const answer = identityOf(payload, trusted.config);
     const end = ((payload.exp ?? 0) + LEEWAY) * 1000;
-    this.#remember(token, { answer, until: Math.min(end, Date.now() + REMEMBERED_FOR) });
+    this.#verified.set(token, { answer, until: Math.min(end, Date.now() + REMEMBERED_FOR) });
     return answer;
-  }
-
-  #remember(token: string, verified: Verified): void {
-    this.#verified.set(token, verified);
-    for (const oldest of this.#verified.keys()) {
-      if (this.#verified.size <= MAX_REMEMBERED) break;
-      this.#verified.delete(oldest);
-    }
   }
 }
 

@@ -5,7 +5,15 @@ import type { Config } from '../config/config.ts';
 import { watchConfig } from '../config/watch.ts';
 import { AddressUnavailable } from '../server/address.ts';
 import { listen } from '../server/runtime.ts';
-import { onDrain, workerFailed, workerNumber, workerReady, workerStart } from '../server/worker.ts';
+import {
+  onDrain,
+  onShared,
+  shareWithWorkers,
+  workerFailed,
+  workerNumber,
+  workerReady,
+  workerStart,
+} from '../server/worker.ts';
 
 /** What the supervisor gives each worker; plain JSON. */
 export interface WorkerMessage {
@@ -20,7 +28,10 @@ export async function work(): Promise<void> {
   const { address, reusePort, message } = await workerStart();
   const { config, file, since } = message as WorkerMessage;
   try {
-    const app = createApp(config, loggerFor(config, workerNumber()), { worker: workerNumber() });
+    const app = createApp(config, loggerFor(config, workerNumber()), {
+      worker: workerNumber(),
+      peers: { tell: shareWithWorkers, onTold: onShared },
+    });
     const stopWatching = file === undefined ? undefined : watchRights(app, config, file, since);
     const listener = await listen({
       address,

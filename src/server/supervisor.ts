@@ -51,9 +51,15 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
       resolve(how);
     };
   });
-  const slots = Array.from(
+  const slots: readonly WorkerSlot[] = Array.from(
     { length: shared ? Math.max(1, options.workers) : 1 },
-    (_, number) => new WorkerSlot(number, start, options.log, (error) => end({ error })),
+    (_, number) =>
+      new WorkerSlot(number, start, options.log, {
+        hopeless: (error) => end({ error }),
+        onShared(message, from) {
+          for (const slot of slots) if (slot !== from) slot.tell(message);
+        },
+      }),
   );
   // Signals count from now on: one during the start must not leave workers behind.
   const forget = onSignals(end, slots, replacer(slots, options, !shared));

@@ -11,13 +11,13 @@ export interface WorkerStart {
 }
 
 /**
- * Parent to worker, in answer to `here`. (A worker is asked to end by SIGTERM, which also ends one that hangs in its
+ * Parent to worker; `start` in answer to `here`. (A worker is asked to end by SIGTERM, which also ends one that hangs in its
  * start.)
  */
-export interface ToWorker {
-  readonly kind: 'start';
-  readonly start: WorkerStart;
-}
+export type ToWorker =
+  | { readonly kind: 'start'; readonly start: WorkerStart }
+  /** What another worker shared. */
+  | { readonly kind: 'shared'; readonly message: unknown };
 
 /** Worker to parent. */
 export type FromWorker =
@@ -25,7 +25,9 @@ export type FromWorker =
   | { readonly kind: 'here' }
   | { readonly kind: 'ready' }
   /** It cannot start, and another attempt would fail in the same way. `message` is for the operator. */
-  | { readonly kind: 'failed'; readonly message: string };
+  | { readonly kind: 'failed'; readonly message: string }
+  /** For all other workers: plain JSON. */
+  | { readonly kind: 'shared'; readonly message: unknown };
 
 /** Marks a process as a worker; its value is the worker's number, counted from 0. */
 export const WORKER_VARIABLE = 'ENTREPOT_WORKER';

@@ -29,12 +29,21 @@ export interface WorkerProcess {
   /** Asks it to finish what is under way, and kills it when that takes longer than so many milliseconds. */
   drain(timeoutMs: number): Promise<WorkerExit>;
   kill(): void;
+  /** Hands it what another worker shared. */
+  tell(message: unknown): void;
 }
 
-/** Starts this same program again, with the same arguments, as worker `number`. */
-export async function startWorker(number: number, start: WorkerStart): Promise<WorkerProcess> {
+/**
+ * Starts this same program again, with the same arguments, as worker `number`. `onShared` is given what it has for the
+ * other workers.
+ */
+export async function startWorker(
+  number: number,
+  start: WorkerStart,
+  onShared: (message: unknown) => void,
+): Promise<WorkerProcess> {
   const child = sharesPorts() ? await spawn(number) : await fork(number);
-  return observe(child, start);
+  return observe(child, start, onShared);
 }
 
 async function spawn(number: number): Promise<ChildProcess> {
@@ -58,7 +67,11 @@ async function fork(number: number): Promise<ChildProcess> {
   return cluster.fork({ [WORKER_VARIABLE]: String(number) }).process;
 }
 
-function observe(child: ChildProcess, start: WorkerStart): WorkerProcess {
+function observe(
+  child: ChildProcess,
+  start: WorkerStart,
+  onShared: (message: unknown) => void,
+): WorkerProcess {
   const exited = new Promise<WorkerExit>((resolve) => {
     child.once('exit', (code, signal) => resolve({ code, signal }));
     // The process could not even be made; 'exit' does not come then.
@@ -67,11 +80,15 @@ function observe(child: ChildProcess, start: WorkerStart): WorkerProcess {
     });
   });
   const given: ToWorker = { kind: 'start', start };
+  // When it ends before it reads this, its exit tells all there is to know.
+  const send = (message: ToWorker): void => {
+    if (child.connected) child.send(message, () => undefined);
+  };
   const started = new Promise<WorkerOutcome>((resolve) => {
     child.on('message', (message: FromWorker) => {
-      if (message.kind !== 'here') resolve(message);
-      // When it ends before it reads this, its exit tells all there is to know.
-      else if (child.connected) child.send(given, () => undefined);
+      if (message.kind === 'shared') onShared(message.message);
+      else if (message.kind !== 'here') resolve(message);
+      else send(given);
     });
     void exited.then((exit) => resolve({ kind: 'exited', ...exit }));
   });
@@ -88,6 +105,9 @@ function observe(child: ChildProcess, start: WorkerStart): WorkerProcess {
     },
     kill() {
       child.kill('SIGKILL');
+    },
+    tell(message) {
+      send({ kind: 'shared', message });
     },
   };
 }

@@ -31,11 +31,19 @@ export class WorkerCannotStart extends Error {
   override readonly name = 'WorkerCannotStart';
 }
 
+export interface SlotEvents {
+  /** A worker that served once cannot be started anew. */
+  readonly hopeless: (error: WorkerCannotStart) => void;
+  /** The worker has something for those of the other slots. */
+  readonly onShared: (message: unknown, from: WorkerSlot) => void;
+}
+
 /** Keeps one worker running: starts it, starts it anew when it ends unasked, replaces it on request. */
 export class WorkerSlot {
   readonly #number: number;
   readonly #start: WorkerStart;
   readonly #log: SupervisorLog;
+  readonly #onShared: SlotEvents['onShared'];
   readonly #hopeless: (error: WorkerCannotStart) => void;
   /** Every process that may be alive: the serving one, and during a replacement the other one. */
   readonly #alive = new Set<WorkerProcess>();
@@ -47,13 +55,8 @@ export class WorkerSlot {
   /** Ends in a row, of starts and of running workers, for the pause. */
   #failures = 0;
 
-  /** `hopeless` is called when a worker that served once cannot be started anew. */
-  constructor(
-    number: number,
-    start: WorkerStart,
-    log: SupervisorLog,
-    hopeless: (error: WorkerCannotStart) => void,
-  ) {
+  constructor(number: number, start: WorkerStart, log: SupervisorLog, { hopeless, onShared }: SlotEvents) {
+    this.#onShared = onShared;
     this.#number = number;
     this.#start = start;
     this.#log = log;
@@ -136,6 +139,11 @@ export class WorkerSlot {
     );
   }
 
+  /** Hands its processes what another worker shared. */
+  tell(message: unknown): void {
+    for (const worker of this.#alive) worker.tell(message);
+  }
+
   /** Ends it for good and at once. */
   kill(): void {
     this.#stopped.abort();
@@ -143,7 +151,7 @@ export class WorkerSlot {
   }
 
   async #launch(): Promise<WorkerProcess> {
-    const worker = await startWorker(this.#number, this.#start);
+    const worker = await startWorker(this.#number, this.#start, (message) => this.#onShared(message, this));
     this.#alive.add(worker);
     void worker.exited.then(() => this.#alive.delete(worker));
     // The stop came while the process was made.

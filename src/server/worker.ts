@@ -30,9 +30,24 @@ export function workerStart(): Promise<WorkerStart> {
   process.on('SIGINT', ignore);
   process.on('SIGHUP', ignore);
   return new Promise((resolve) => {
-    process.once('message', (message: ToWorker) => resolve(message.start));
+    process.on('message', (message: ToWorker) => {
+      if (message.kind === 'start') resolve(message.start);
+      else for (const listener of listeners) listener(message.message);
+    });
     send({ kind: 'here' });
   });
+}
+
+const listeners = new Set<(message: unknown) => void>();
+
+/** Tells all other workers something: plain JSON. Those that start later are not told. */
+export function shareWithWorkers(message: unknown): void {
+  send({ kind: 'shared', message });
+}
+
+/** Sets what is done with what other workers share. */
+export function onShared(listener: (message: unknown) => void): void {
+  listeners.add(listener);
 }
 
 /** Tells the supervisor that this worker serves. */

@@ -100,3 +100,27 @@ test("registry:2's htpasswd: a missing file is made, its password is told once, 
   await until(async () => (await status('/v2/', basic('bob'))) === 200);
   expect(await status('/v2/', basic('docker', password))).toBe(401);
 }, 60_000);
+
+test('guesses are counted in all workers together, also those that come at once', async () => {
+  registry = await startEntrepot({ workers: 2, config: { users: { alice: HASH, bob: HASH } } });
+  // Each on a connection of its own, so that both workers are asked.
+  const guess = (account: string, password: string) =>
+    fetch(`${registry.url}/v2/`, {
+      headers: { authorization: basic(account, password), connection: 'close' },
+    }).then(async (answer) => {
+      await answer.arrayBuffer();
+      return answer.status;
+    });
+  const answers = await Promise.all(
+    Array.from({ length: 60 }, (_, index) => guess('alice', `wrong${index}`)),
+  );
+  // 4 are free, and one more runs beside the last of them in each of the workers.
+  expect(answers.filter((answer) => answer === 401).length).toBeLessThanOrEqual(10);
+  expect(new Set(answers)).toEqual(new Set([401, 429]));
+  expect(await guess('alice', PASSWORD)).toBe(429);
+  // Honest ones that come together all get in.
+  const honest = await Promise.all(Array.from({ length: 40 }, () => guess('bob', PASSWORD)));
+  expect(honest).toEqual(Array<number>(40).fill(200));
+  // What can be no account's name costs nobody a hash, and is no account.
+  expect(await guess('', 'x')).toBe(401);
+}, 60_000);
