@@ -1,4 +1,5 @@
 /** Who asks, and what for: what the protocol needs to know of authentication. */
+import type { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 
 export type Action = 'pull' | 'push' | 'delete';
@@ -39,6 +40,11 @@ export interface Actor {
   may(action: Action, repository: RepositoryName): Promise<boolean>;
   /** Whether a list of repositories shows this one to the actor. */
   sees(repository: RepositoryName): Promise<boolean>;
+  /**
+   * Given for who brought nothing and could have: asks for a login. Clients such as oras bring theirs only then, and a
+   * list that leaves something out would look complete to them.
+   */
+  readonly challenge?: (() => RegistryError) | undefined;
 }
 
 export interface Access {

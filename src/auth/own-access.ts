@@ -67,7 +67,10 @@ export class OwnAccess implements Access {
       if (identity.account === '') throw refuse();
       throw new RegistryError('DENIED', 'this account may not do that', { detail: formatScope(scope) });
     }
-    return this.#actor(known, requester);
+    // By Basic nobody could say that he has no login and wants what everybody may see.
+    const mayAsk = request.headers.get('authorization') === null && this.#options.challenge.kind === 'bearer';
+    const challenge = mayAsk && identity.account === '' ? () => refuse() : undefined;
+    return this.#actor(known, requester, challenge);
   }
 
   async #known(
@@ -103,10 +106,11 @@ export class OwnAccess implements Access {
     return this.#options.acl.decide({ ...identity, ...requester }, action, name).allowed;
   }
 
-  #actor(known: Known, requester: Requester): Actor {
+  #actor(known: Known, requester: Requester, challenge: Actor['challenge']): Actor {
     const { identity } = known;
     return {
       name: identity.account,
+      challenge,
       may: (action, name) => Promise.resolve(this.#may(known, requester, action, name)),
       sees: (name) => Promise.resolve(this.#may({ identity, token: undefined }, requester, 'pull', name)),
     };
