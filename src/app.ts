@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { ConfiguredAccess, type Peers } from './app-access.ts';
 import { sweepCache, wireProxy } from './app-proxy.ts';
+import { PLAIN_NAMES } from './auth/access.ts';
 import { AuthenticationUnavailable } from './auth/identity.ts';
 import type { Config } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
@@ -10,6 +11,7 @@ import { MemoryDriver } from './drivers/memory.ts';
 import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
+import type { RepositoryName } from './oci/name.ts';
 import type { ProtocolSettings } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
 import { createHandler } from './protocol/handler.ts';
@@ -72,10 +74,17 @@ export function createApp(
   } = {},
 ): App {
   const driver = openStorage(config);
-  const access = new ConfiguredAccess(config, log, audit, peers);
   const own = new LocalRegistry(driver, rulesOf(config));
   const proxy = wireProxy(config, driver, own, log, peers);
   const registry = proxy ?? own;
+  const names =
+    proxy === undefined
+      ? PLAIN_NAMES
+      : {
+          canonical: (name: RepositoryName) => proxy.canonicalName(name),
+          isMirrored: (name: RepositoryName) => proxy.isMirrored(name),
+        };
+  const access = new ConfiguredAccess(config, log, audit, { peers, names });
   const handler = createHandler({
     registry,
     access,

@@ -259,9 +259,9 @@ test('a catalog that leaves something out asks for a login first; one that is wh
     USERS,
     'acl: [{account: admin, actions: "*"}, {anonymous: true, name: public/*, actions: pull}]',
   );
-  await pushImage(anonymous, 'public/app', basic('admin'));
+  await pushImage(anonymous, basic('admin'), 'public/app');
   expect((await anonymous.send('/v2/_catalog')).status).toBe(200);
-  await pushImage(anonymous, 'team/app', basic('admin'));
+  await pushImage(anonymous, basic('admin'), 'team/app');
   const answer = await anonymous.send('/v2/_catalog');
   expect([answer.status, answer.headers.get('www-authenticate')]).toEqual([
     401,
