@@ -1,5 +1,11 @@
 /** A registry that fails on demand: passes all on to a real one, notes what was asked, and breaks what a rule says. */
-import { createServer as createPlain, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import {
+  createServer as createPlain,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  request,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createSecure, request as secureRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
@@ -13,6 +19,8 @@ export interface Asked {
   /** The header; undefined where there was none. */
   readonly authorization: string | undefined;
   readonly range: string | undefined;
+  /** Of the answer; 0 while there is none. */
+  readonly status: number;
 }
 
 /** How an answer is broken. Those of bodies leave answers to HEAD as they are. */
@@ -56,7 +64,7 @@ export interface FaultProxy {
   readonly endlessRealm: string;
   /** Every request, in the order of their coming, also those that a rule answered. */
   readonly asked: readonly Asked[];
-  /** How many GET requests came for each path, without its query, that matches. */
+  /** For each path (without its query) that matches, how many GET requests were answered with content: 200 or 206. */
   gets(pattern: RegExp): ReadonlyMap<string, number>;
   /** From now on answers that `when` chooses (all unless given) are broken so. A later rule is asked before an earlier. */
   inject(fault: Fault, when?: Predicate): void;
@@ -84,8 +92,13 @@ export async function startFaultProxy(upstream: string, tls?: FaultProxyTls): Pr
 
   const answer = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const { method = '', url: target = '', headers } = incoming;
-    const question: Asked = { method, target, authorization: headers.authorization, range: headers.range };
+    const { authorization, range } = headers;
+    const question = { method, target, authorization, range, status: 0 };
     asked.push(question);
+    const begin = (status: number, fields: OutgoingHttpHeaders) => {
+      question.status = status;
+      return outgoing.writeHead(status, fields);
+    };
     if (target.startsWith('/endless-token')) return void outgoing.end('{"token":"worthless"}');
     const fault = rules.findLast(({ when }) => when(question))?.fault;
     const until = healed.promise;
@@ -94,7 +107,7 @@ export async function startFaultProxy(upstream: string, tls?: FaultProxyTls): Pr
       return void outgoing.destroy();
     }
     const head = fault === undefined ? undefined : headOf(fault, target);
-    if (head !== undefined) return void outgoing.writeHead(head.status, head.headers).end();
+    if (head !== undefined) return void begin(head.status, head.headers).end();
     const forwarded = { ...headers };
     if (fault?.kind === 'ignore-range') delete forwarded.range;
     const open = upstream.startsWith('https:') ? secureRequest : request;
@@ -110,7 +123,7 @@ export async function startFaultProxy(upstream: string, tls?: FaultProxyTls): Pr
     // Not awaited: a registry may answer before it has read all.
     pipeline(incoming, onward).catch(() => onward.destroy());
     const source = await came;
-    outgoing.writeHead(source.statusCode ?? 502, source.headers);
+    begin(source.statusCode ?? 502, source.headers);
     if (fault === undefined || method === 'HEAD') await pipeline(source, outgoing);
     else await pipeline(source, (body) => broken(body, fault, until), outgoing);
   };
@@ -151,9 +164,10 @@ export async function startFaultProxy(upstream: string, tls?: FaultProxyTls): Pr
     asked,
     gets: (pattern) => {
       const counts = new Map<string, number>();
-      for (const { method, target } of asked) {
+      for (const { method, target, status } of asked) {
         const path = target.replace(/\?.*/, '');
-        if (method === 'GET' && pattern.test(path)) counts.set(path, (counts.get(path) ?? 0) + 1);
+        if (method !== 'GET' || (status !== 200 && status !== 206) || !pattern.test(path)) continue;
+        counts.set(path, (counts.get(path) ?? 0) + 1);
       }
       return counts;
     },
