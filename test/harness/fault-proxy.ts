@@ -33,7 +33,7 @@ export type Fault =
     }
   /** 401 that names a token service, whatever token comes. `endlessRealm` gives a token to everybody: a loop. */
   | { readonly kind: 'challenge'; readonly realm: string }
-  /** 307 to the same path and query at another origin (`http://127.0.0.1:PORT`). */
+  /** 307 to the same path at another origin (`http://127.0.0.1:PORT`), with the query `moved`. */
   | { readonly kind: 'redirect'; readonly to: string }
   /** No answer at all, until the fault ends; the connection is closed then. */
   | { readonly kind: 'hang' }
@@ -54,6 +54,8 @@ export type Predicate = (asked: Asked) => boolean;
 /** Questions for blobs, and for manifests. */
 export const ofBlobs: Predicate = ({ target }) => /\/blobs\/sha256:/.test(target);
 export const ofManifests: Predicate = ({ target }) => /\/manifests\//.test(target);
+/** What comes by a redirect. */
+export const ofMoved: Predicate = ({ target }) => target.endsWith('?moved');
 
 /** A running proxy. */
 export interface FaultProxy {
@@ -192,7 +194,7 @@ function headOf(
   const empty = { 'content-length': '0' };
   if (fault.kind === 'status') return { status: fault.status, headers: { ...empty, ...fault.headers } };
   if (fault.kind === 'redirect')
-    return { status: 307, headers: { ...empty, location: `${fault.to}${target}` } };
+    return { status: 307, headers: { ...empty, location: `${fault.to}${target.replace(/\?.*/, '')}?moved` } };
   if (fault.kind !== 'challenge') return undefined;
   const challenge = `Bearer realm="${fault.realm}",service="fault",scope="repository:lib/app:pull"`;
   return { status: 401, headers: { ...empty, 'www-authenticate': challenge } };

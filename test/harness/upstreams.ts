@@ -29,6 +29,8 @@ export interface UpstreamRegistry {
   readonly form: UpstreamForm;
   /** What stands between it and whoever pulls. */
   readonly front: FaultProxy;
+  /** The registry itself, past the front: `http://127.0.0.1:PORT`, or `https://…`. */
+  readonly direct: string;
   /** Its entry in `proxy.upstreams`, by the way through the front: all but the name, and tags are never fresh. */
   readonly settings: ConfigObject;
   /** Pushes an image with all that belongs to it, past the front. `name` is such as `lib/app:1`. */
@@ -56,6 +58,7 @@ export async function startUpstreamRegistry(form: UpstreamForm): Promise<Upstrea
   return {
     form,
     front,
+    direct: registry.url,
     settings: {
       // A token service is trusted by its domain, and addresses have none: so this one goes by its name.
       url: form === 'token' ? front.url.replace('127.0.0.1', 'localhost') : front.url,
