@@ -1,5 +1,6 @@
 /** A crowd at one cold blob, and kill -9 in the middle of caching. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkBlobs } from '../faults/data-folder.ts';
@@ -61,10 +62,30 @@ async function growthDuring(pids: readonly number[], work: Promise<unknown>): Pr
   return highest - before;
 }
 
+/** Waits for what a test has set in motion. @throws Error when it has not come about after 20 s */
+async function until(what: string, isSo: () => boolean): Promise<void> {
+  for (const end = Date.now() + 20_000; !isSo(); await pause(5)) {
+    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
+  }
+}
+
+/**
+ * Two workers that both take connections. A server answers as soon as one of them does, and all clients would be its.
+ * The kernel lists a socket for each listener (state 0A) of the port.
+ */
+async function startTwoWorkers(): Promise<RunningRegistry> {
+  const registry = await startEntrepot({ config, workers: 2 });
+  const port = Number(new URL(registry.url).port).toString(16).toUpperCase().padStart(4, '0');
+  const listener = new RegExp(`:${port} [0-9A-F]{8}:0000 0A `, 'g');
+  const count = () => readFileSync('/proc/net/tcp', 'latin1').match(listener)?.length;
+  await until('both workers', () => count() === 2);
+  return registry;
+}
+
 test('fifty clients at once for a cold blob of 256 MiB: one GET, right bytes, little memory', async () => {
   const content = randomBytes('crowd', 256 * MEBIBYTE);
   const digest = await pushBlob(upstream.direct, 'lib/crowd', content);
-  const registry = await startEntrepot({ config, workers: 2 });
+  const registry = await startTwoWorkers();
   try {
     const pids = [registry.pid, ...descendantsOf(registry.pid)];
     // Each worker has answered something, and its memory is what it is at rest.
@@ -80,13 +101,6 @@ test('fifty clients at once for a cold blob of 256 MiB: one GET, right bytes, li
     await registry.dispose();
   }
 }, 60_000);
-
-/** Waits for what a test has set in motion. @throws Error when it has not come about after 20 s */
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !isSo(); await pause(5)) {
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
-  }
-}
 
 describe('kill -9 in the middle of caching', () => {
   const content = randomBytes('killed', 8 * MEBIBYTE);
@@ -171,7 +185,7 @@ describe('kill -9 in the middle of caching', () => {
   test.each([0, 1])(
     'of worker %d: others go on or end with an error, and a new pull succeeds',
     async (victim) => {
-      const registry = await startEntrepot({ config, workers: 2 });
+      const registry = await startTwoWorkers();
       try {
         upstream.front.inject({ kind: 'hang-after', bytes: 4 * MEBIBYTE }, ofBlobs);
         const asked = upstream.front.asked.length;

@@ -21,6 +21,8 @@ const images = new Map<string, LayoutImage>();
 
 /** The upstream without its account: what it gives to everybody. */
 const NOBODY = 'nobody.example';
+/** The forms that want an account. */
+const LOCKED = ['htpasswd', 'token'] as const;
 const LAYERS = 3;
 const nameOf = (form: UpstreamForm) => `${form}.example`;
 
@@ -29,10 +31,21 @@ beforeAll(async () => {
   for (const form of UPSTREAM_FORMS) upstreams.set(form, await startUpstreamRegistry(form));
   const entries = UPSTREAM_FORMS.map((form) => ({ name: nameOf(form), ...upstream(form).settings }));
   const nobody = { ...upstream('token').settings, name: NOBODY, username: undefined, password: undefined };
+  const secure = { ...upstream('tls').settings, ca: undefined };
+  const others = [
+    nobody,
+    { ...secure, name: 'untrusted.example' },
+    { ...secure, name: 'insecure.example', insecure: true },
+    ...LOCKED.map((form) => ({
+      ...upstream(form).settings,
+      name: `wrong-${form}.example`,
+      password: 'wrong',
+    })),
+  ];
   sandbox = await openClientSandbox('proxy-upstreams', {
-    config: { proxy: { upstreams: [...entries, nobody] } },
+    config: { proxy: { upstreams: [...entries, ...others] } },
   });
-  clients = await openPullingClients(sandbox, [...UPSTREAM_FORMS.map(nameOf), NOBODY]);
+  clients = await openPullingClients(sandbox, UPSTREAM_FORMS.map(nameOf));
   // Each client has its own image of each upstream, so that the first pull of each is a cold one.
   for (const form of UPSTREAM_FORMS) {
     const seeds = CLIENTS.map(async (client) => {
@@ -99,6 +112,22 @@ test('tokens for nobody: what is public comes, what is not does not', async () =
   expect(await clients.pull('skopeo', NOBODY, `${ANONYMOUS_PREFIX}app:1`)).toBe(digest);
   expect(await clients.pull('skopeo', NOBODY, 'lib/skopeo:1')).toBeUndefined();
 }, 60_000);
+
+test('a certificate of an unknown authority: refused, unless the configuration takes any', async () => {
+  expect(await clients.pull('skopeo', 'untrusted.example', 'lib/skopeo:1')).toBeUndefined();
+  const { digest } = imageOf('tls', 'skopeo');
+  expect(await clients.pull('skopeo', 'insecure.example', 'lib/skopeo:1')).toBe(digest);
+}, 60_000);
+
+test.each([...LOCKED])(
+  '%s with a wrong password: an error, again and again',
+  async (form) => {
+    for (let time = 0; time < 2; time += 1) {
+      expect(await clients.pull('skopeo', `wrong-${form}.example`, 'lib/skopeo:1')).toBeUndefined();
+    }
+  },
+  60_000,
+);
 
 test('proxy.remoteurl: names without a prefix are the upstream’s, and docker takes it for its mirror', async () => {
   const { url } = upstream('plain').front;
