@@ -1,20 +1,14 @@
 /** Real clients pulling through Entrepot while the upstream is faulty: an error or the right image, never another. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { readFile } from 'node:fs/promises';
-import {
-  type Fault,
-  type FaultProxy,
-  ofBlobs,
-  ofManifests,
-  ofMoved,
-  type Predicate,
-  startFaultProxy,
-} from '../harness/fault-proxy.ts';
+import { type Fault, ofBlobs, ofManifests, ofMoved, type Predicate } from '../harness/fault.ts';
+import { type FaultProxy, startFaultProxy } from '../harness/fault-proxy.ts';
 import { layeredImage } from '../harness/images.ts';
 import { digestOf, layoutBlob, type LayoutImage } from '../harness/oci-layout.ts';
 import { ACCEPT } from '../harness/registry-client.ts';
 import { requireTool } from '../harness/tools.ts';
-import { ACCOUNT, startUpstreamRegistry, type UpstreamRegistry } from '../harness/upstreams.ts';
+import { ACCOUNT } from '../harness/token-server.ts';
+import { startUpstreamRegistry, type UpstreamRegistry } from '../harness/upstreams.ts';
 import { type ClientSandbox, openClientSandbox } from './client-sandbox.ts';
 import { CLIENTS, openPullingClients, type PullingClients } from './pulling-clients.ts';
 

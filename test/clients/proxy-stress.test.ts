@@ -8,7 +8,7 @@ import { childrenOf, descendantsOf, residentBytes, untilEnded } from '../faults/
 import type { ConfigObject } from '../harness/config-file.ts';
 import { freePort, pause } from '../harness/daemon.ts';
 import { startEntrepot } from '../harness/entrepot.ts';
-import { ofBlobs } from '../harness/fault-proxy.ts';
+import { ofBlobs } from '../harness/fault.ts';
 import { layeredImage } from '../harness/images.ts';
 import { digestOf, type LayoutImage } from '../harness/oci-layout.ts';
 import { randomBytes } from '../harness/random-bytes.ts';

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { layeredImage } from '../harness/images.ts';
 import type { LayoutImage } from '../harness/oci-layout.ts';
+import { ANONYMOUS_PREFIX } from '../harness/token-server.ts';
 import { requireTool } from '../harness/tools.ts';
 import {
-  ANONYMOUS_PREFIX,
   startUpstreamRegistry,
   UPSTREAM_FORMS,
   type UpstreamForm,

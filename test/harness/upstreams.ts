@@ -1,28 +1,19 @@
 /** Debian's `docker-registry` in the forms in which upstreams are met: open, with TLS, with htpasswd, with tokens. */
-import { generateKeyPairSync } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
 import { request } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { hash } from 'bcryptjs';
-import { SignJWT } from 'jose';
 import { type ConfigObject, writeConfig } from './config-file.ts';
 import { type Daemon, freePort, startDaemon } from './daemon.ts';
 import { startDockerRegistry } from './docker-registry.ts';
 import { type FaultProxy, type FaultProxyTls, startFaultProxy } from './fault-proxy.ts';
 import type { LayoutImage } from './oci-layout.ts';
+import { ACCOUNT, startTokenServer, type TokenServer } from './token-server.ts';
 import { requireTool, run } from './tools.ts';
 import { createWorkspace, type Workspace } from './workspace.ts';
 
 /** The forms. `tls` is signed by an authority of the test's own; `htpasswd` and `token` want an account. */
 export const UPSTREAM_FORMS = ['plain', 'tls', 'htpasswd', 'token'] as const;
 export type UpstreamForm = (typeof UPSTREAM_FORMS)[number];
-
-/** The one account of the forms that want one. */
-export const ACCOUNT = { username: 'puller', password: 'pull the other one' } as const;
-
-/** Repositories that begin so are for everybody where the form is `token`. */
-export const ANONYMOUS_PREFIX = 'public/';
 
 /** A running registry with a fault proxy before it. */
 export interface UpstreamRegistry {
@@ -153,69 +144,6 @@ async function startSecureRegistry(workspace: Workspace, { ca }: FaultProxyTls):
     url,
     dispose: async () => {
       if (daemon.exitCode() === undefined) await daemon.stop();
-    },
-  };
-}
-
-interface TokenServer {
-  readonly realm: string;
-  readonly service: string;
-  readonly issuer: string;
-  /** PEM, in PKCS #8. */
-  readonly privateKey: string;
-  /** Tells it the certificate of its key, which its tokens carry. */
-  certify(pem: string): void;
-  close(): Promise<void>;
-}
-
-/** Gives tokens to those who know the account, and for public repositories to those who name none. */
-async function startTokenServer(): Promise<TokenServer> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const [service, issuer] = ['upstream', 'token-server'];
-  const expected = `Basic ${Buffer.from(`${ACCOUNT.username}:${ACCOUNT.password}`).toString('base64')}`;
-  let x5c: string[] = [];
-  const tokenFor = async (scopes: readonly string[], isKnown: boolean): Promise<string> => {
-    const access = scopes.flatMap((scope) => {
-      const [type = '', name = '', actions = ''] = scope.split(':');
-      if (!isKnown && !name.startsWith(ANONYMOUS_PREFIX)) return [];
-      return [{ type, name, actions: actions.split(',').filter((one) => isKnown || one === 'pull') }];
-    });
-    const now = Math.floor(Date.now() / 1000);
-    return await new SignJWT({ access })
-      .setProtectedHeader({ alg: 'ES256', typ: 'JWT', x5c })
-      .setIssuer(issuer)
-      .setSubject(isKnown ? ACCOUNT.username : '')
-      .setAudience(service)
-      .setIssuedAt(now)
-      .setNotBefore(now - 10)
-      .setExpirationTime(now + 300)
-      .setJti(String(now))
-      .sign(privateKey);
-  };
-  const server = createServer((asked, answer) => {
-    const { authorization } = asked.headers;
-    if (authorization !== undefined && authorization !== expected) return void answer.writeHead(401).end();
-    const { searchParams } = new URL(asked.url ?? '/', 'http://localhost');
-    const scopes = searchParams.getAll('scope').flatMap((one) => one.split(' '));
-    const give = (token: string) => answer.end(JSON.stringify({ token, expires_in: 300 }));
-    tokenFor(scopes, authorization === expected).then(give, () => answer.writeHead(500).end());
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  return {
-    realm: `http://localhost:${(server.address() as AddressInfo).port}/token`,
-    service,
-    issuer,
-    privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    certify: (pem) => {
-      x5c = [pem.replaceAll(/-----[^-]+-----|\s/g, '')];
-    },
-    close: async () => {
-      server.closeAllConnections();
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-      });
     },
   };
 }
