@@ -14,7 +14,7 @@ import { CLIENTS, openPullingClients, type PullingClients } from './pulling-clie
 
 const NAME = 'up.example';
 /** Milliseconds after which a client of a faulty upstream is ended, which may try again for long: it has got nothing then. */
-const PATIENCE = 1_500;
+const PATIENCE = 1_000;
 
 let upstream: UpstreamRegistry;
 /** Another way to the same registry, where an upstream can send us. */
