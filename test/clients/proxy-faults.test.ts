@@ -1,0 +1,295 @@
+/** Real clients pulling through Entrepot while the upstream is faulty: an error or the right image, never another. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { readFile } from 'node:fs/promises';
+import { type Fault, ofBlobs, ofManifests, ofMoved, type Predicate } from '../harness/fault.ts';
+import { type FaultProxy, startFaultProxy } from '../harness/fault-proxy.ts';
+import { layeredImage } from '../harness/images.ts';
+import { digestOf, layoutBlob, type LayoutImage } from '../harness/oci-layout.ts';
+import { ACCEPT } from '../harness/registry-client.ts';
+import { requireTool } from '../harness/tools.ts';
+import { ACCOUNT } from '../harness/token-server.ts';
+import { startUpstreamRegistry, type UpstreamRegistry } from '../harness/upstreams.ts';
+import { type ClientSandbox, openClientSandbox } from './client-sandbox.ts';
+import { CLIENTS, openPullingClients, type PullingClients } from './pulling-clients.ts';
+
+const NAME = 'up.example';
+/** Milliseconds after which a client of a faulty upstream is ended, which may try again for long: it has got nothing then. */
+const PATIENCE = 1_000;
+
+let upstream: UpstreamRegistry;
+/** Another way to the same registry, where an upstream can send us. */
+let elsewhere: FaultProxy;
+let sandbox: ClientSandbox;
+let clients: PullingClients;
+
+beforeAll(async () => {
+  for (const tool of ['docker-registry', 'skopeo']) requireTool(tool);
+  upstream = await startUpstreamRegistry('plain');
+  elsewhere = await startFaultProxy(upstream.direct);
+  const entry = { name: NAME, ...upstream.settings, ...ACCOUNT };
+  sandbox = await openClientSandbox('proxy-faults', {
+    config: { proxy: { upstreams: [entry] }, http: { workers: 2 } },
+  });
+  clients = await openPullingClients(sandbox, [NAME]);
+}, 60_000);
+
+afterAll(async () => {
+  await clients.close();
+  await elsewhere.close();
+  await sandbox.close();
+  await upstream.dispose();
+}, 60_000);
+
+/** An image at the upstream that nobody has pulled yet. */
+async function newImage(name: string): Promise<LayoutImage> {
+  const image = await layeredImage(sandbox.workspace.join(name), {
+    layers: 2,
+    layerBytes: 20_000,
+    seed: name,
+  });
+  await upstream.seed(image, `lib/${name}:1`);
+  return image;
+}
+
+type Outcomes = Readonly<Record<string, string>>;
+
+/** What each client got: `right`, the digest where it is another one, or `nothing`. */
+async function pullByAll(image: LayoutImage, name: string, limit?: number): Promise<Outcomes> {
+  const one = async (digest: Promise<string | undefined>) => {
+    const got = await digest;
+    return got === image.digest ? 'right' : (got ?? 'nothing');
+  };
+  const outcomes = CLIENTS.map(async (client): Promise<[string, string]> => {
+    return [client, await one(clients.pull(client, NAME, `lib/${name}:1`, limit))];
+  });
+  const plain = async (): Promise<[string, string]> => {
+    return ['fetch', await one(fetchAll(image, `proxy/${NAME}/lib/${name}`, limit))];
+  };
+  return Object.fromEntries(await Promise.all([...outcomes, plain()]));
+}
+
+/**
+ * The manifest's digest, when it and all its blobs came whole by plain HTTP; undefined where anything failed.
+ * @throws Error for a whole answer with other bytes than those asked for: no client that trusts would notice
+ */
+async function fetchAll(image: LayoutImage, repository: string, limit = 30_000): Promise<string | undefined> {
+  const signal = AbortSignal.timeout(limit);
+  let complete = true;
+  for (const [path, wanted] of [
+    ['manifests/1', image.digest],
+    ...image.children.map(({ digest }) => [`blobs/${digest}`, digest] as const),
+  ] as const) {
+    const url = `${sandbox.registry.url}/v2/${repository}/${path}`;
+    const bytes = await fetch(url, { headers: { accept: ACCEPT }, signal })
+      .then((answer) => (answer.status === 200 ? answer.bytes() : undefined))
+      .catch(() => undefined);
+    if (bytes === undefined) complete = false;
+    else if (digestOf(bytes) !== wanted) throw new Error(`${path} came whole, as ${digestOf(bytes)}`);
+  }
+  return complete ? image.digest : undefined;
+}
+
+const everyone = [...CLIENTS, 'fetch'];
+const allRight = Object.fromEntries(everyone.map((client) => [client, 'right']));
+
+/** Everybody gets the image, at once or by asking again: who comes while a failed transfer ends shares its end. */
+async function expectRight(image: LayoutImage, name: string): Promise<void> {
+  const first = await pullByAll(image, name);
+  if (Object.values(first).every((one) => one === 'right')) return;
+  expect(await pullByAll(image, name)).toEqual(allRight);
+}
+
+interface Case {
+  readonly fault: () => Fault;
+  readonly when?: Predicate;
+  /** Whether it can be got round, so that nothing is wrong if everybody gets the image. */
+  readonly isPassable?: boolean;
+}
+
+const unauthorised = { status: 401, headers: { 'www-authenticate': 'Basic realm="for ever"' } } as const;
+const CASES: Readonly<Record<string, Case>> = {
+  'a token that is never good enough': {
+    fault: () => ({ kind: 'challenge', realm: upstream.front.endlessRealm }),
+  },
+  'a password that is never good enough': { fault: () => ({ kind: 'status', ...unauthorised }) },
+  'a token service of another domain': {
+    fault: () => ({
+      kind: 'challenge',
+      realm: elsewhere.endlessRealm.replace('127.0.0.1', 'localhost'),
+    }),
+  },
+  '429': { fault: () => ({ kind: 'status', status: 429, headers: { 'retry-after': '1' } }) },
+  '429 for blobs': {
+    fault: () => ({ kind: 'status', status: 429, headers: { 'retry-after': '1' } }),
+    when: ofBlobs,
+  },
+  '500': { fault: () => ({ kind: 'status', status: 500 }) },
+  '500 for blobs': { fault: () => ({ kind: 'status', status: 500 }), when: ofBlobs },
+  'no answer': { fault: () => ({ kind: 'hang' }) },
+  'no answer for blobs': { fault: () => ({ kind: 'hang' }), when: ofBlobs },
+  'half a blob, and silence': {
+    fault: () => ({ kind: 'hang-after', bytes: 100 }),
+    when: ofBlobs,
+  },
+  'half a manifest, and silence': {
+    fault: () => ({ kind: 'hang-after', bytes: 100 }),
+    when: ofManifests,
+  },
+  'half a blob, and the end': { fault: () => ({ kind: 'cut-after', bytes: 100 }), when: ofBlobs },
+  'half a manifest, and the end': { fault: () => ({ kind: 'cut-after', bytes: 100 }), when: ofManifests },
+  'a wrong byte in blobs': { fault: () => ({ kind: 'flip', at: 50 }), when: ofBlobs },
+  'a wrong byte in manifests': { fault: () => ({ kind: 'flip', at: 50 }), when: ofManifests },
+  'a byte a second': { fault: () => ({ kind: 'trickle' }), when: ofBlobs },
+  'a redirect to elsewhere': {
+    fault: () => ({ kind: 'redirect', to: elsewhere.url }),
+    when: ofBlobs,
+    isPassable: true,
+  },
+  'a redirect to itself': {
+    fault: () => ({ kind: 'redirect', to: upstream.front.url }),
+    when: (asked) => !ofMoved(asked),
+    isPassable: true,
+  },
+  'a redirect without an end': { fault: () => ({ kind: 'redirect', to: upstream.front.url }) },
+};
+
+describe('nothing cached', () => {
+  test.each(Object.entries(CASES).map(([title, one], index) => ({ title, index, ...one })))(
+    '$title: an error or the right image; and the right image when it is over',
+    async ({ index, fault, when, isPassable = false }) => {
+      const name = `cold-${index}`;
+      const image = await newImage(name);
+      upstream.front.inject(fault(), when);
+      try {
+        const outcomes = await pullByAll(image, name, PATIENCE);
+        const allowed = isPassable ? ['right', 'nothing'] : ['nothing'];
+        expect(Object.values(outcomes).filter((one) => !allowed.includes(one))).toEqual([]);
+      } finally {
+        upstream.front.heal();
+      }
+      await expectRight(image, name);
+    },
+    60_000,
+  );
+
+  test('refused connections: an error, and the right image when it is back', async () => {
+    const image = await newImage('refused');
+    await upstream.front.refuse();
+    const outcomes = await pullByAll(image, 'refused');
+    await upstream.front.accept();
+    expect([...new Set(Object.values(outcomes))]).toEqual(['nothing']);
+    await expectRight(image, 'refused');
+  }, 60_000);
+
+  test('half a manifest, and silence that does not end: the client is told', async () => {
+    await newImage('silent');
+    upstream.front.inject({ kind: 'hang-after', bytes: 100 }, ofManifests);
+    try {
+      // Far more than the upstream's time limit.
+      const signal = AbortSignal.timeout(30_000);
+      const url = `${sandbox.registry.url}/v2/proxy/${NAME}/lib/silent/manifests/1`;
+      expect((await fetch(url, { headers: { accept: ACCEPT }, signal })).status).toBe(502);
+    } finally {
+      upstream.front.heal();
+    }
+  }, 60_000);
+
+  test('the account goes to nobody that an upstream names', () => {
+    expect(elsewhere.asked.filter(({ target }) => target.startsWith('/endless-token'))).toEqual([]);
+    expect(elsewhere.asked.filter(({ authorization }) => authorization !== undefined)).toEqual([]);
+  });
+});
+
+describe('a part of a blob, of an upstream that redirects', () => {
+  const modes: Readonly<Record<string, Fault | undefined>> = {
+    'where ranges are known': undefined,
+    'where they are not': { kind: 'ignore-range' },
+    'with a wrong byte': { kind: 'flip', at: 1500 },
+    'with an early end': { kind: 'cut-after', bytes: 1500 },
+  };
+  const places = { 'to itself': () => upstream.front, elsewhere: () => elsewhere };
+  const cases = Object.entries(places).flatMap(([where, place]) =>
+    Object.entries(modes).map(([how, fault]) => ({ where, place, how, fault })),
+  );
+  test.each(cases.map((one, index) => ({ ...one, index })))(
+    '$where, $how: an error, or exactly what was asked for',
+    async ({ place, fault, index }) => {
+      const image = await newImage(`range-${index}`);
+      const digest = image.children[1]?.digest ?? '';
+      const url = `${sandbox.registry.url}/v2/proxy/${NAME}/lib/range-${index}/blobs/${digest}`;
+      const layer = await readFile(layoutBlob(image.layout, digest));
+      const right = { status: 206, body: layer.subarray(1000, 2000).toString('base64') };
+      const part = async () => {
+        // A connection that ends early is an error before or after the head, as it happens.
+        const answer = await fetch(url, { headers: { range: 'bytes=1000-1999' } }).catch(() => undefined);
+        const bytes = await answer?.bytes().catch(() => undefined);
+        const body = bytes === undefined ? undefined : Buffer.from(bytes).toString('base64');
+        return { status: answer?.status, body };
+      };
+      const { front } = upstream;
+      front.inject({ kind: 'redirect', to: place().url }, (asked) => ofBlobs(asked) && !ofMoved(asked));
+      if (fault !== undefined) place().inject(fault, ofMoved);
+      try {
+        const got = await part();
+        if ((got.status ?? 500) < 400 && got.body !== undefined) expect(got).toEqual(right);
+      } finally {
+        front.heal();
+        elsewhere.heal();
+      }
+      expect(await part()).toEqual(right);
+    },
+  );
+});
+
+describe('cached, and only the upstream is faulty', () => {
+  let image: LayoutImage;
+  beforeAll(async () => {
+    image = await newImage('kept');
+    expect(await pullByAll(image, 'kept')).toEqual(allRight);
+  }, 60_000);
+
+  const faults: Readonly<Record<string, Fault>> = {
+    '429': { kind: 'status', status: 429, headers: { 'retry-after': '1' } },
+    '500': { kind: 'status', status: 500 },
+    'no answer': { kind: 'hang' },
+    'half a manifest, and the end': { kind: 'cut-after', bytes: 100 },
+    'a redirect without an end': { kind: 'redirect', to: 'http://127.0.0.1:1' },
+  };
+  test.each(Object.entries(faults))(
+    '%s: a tag comes as it was',
+    async (_, fault) => {
+      upstream.front.inject(fault);
+      try {
+        expect(await pullByAll(image, 'kept')).toEqual(allRight);
+      } finally {
+        upstream.front.heal();
+      }
+    },
+    60_000,
+  );
+
+  test('the tag has moved, and what it leads to is not given: it comes as it was', async () => {
+    const kept = await newImage('moving');
+    expect(await pullByAll(kept, 'moving')).toEqual(allRight);
+    const next = await layeredImage(sandbox.workspace.join('moved'), { seed: 'moved' });
+    await upstream.seed(next, 'lib/moving:1');
+    // As by Docker Hub, which limits the rate of GET only.
+    const isGet: Predicate = (asked) => asked.method === 'GET' && ofManifests(asked);
+    upstream.front.inject({ kind: 'status', status: 429, headers: { 'retry-after': '1' } }, isGet);
+    try {
+      expect(await pullByAll(kept, 'moving')).toEqual(allRight);
+    } finally {
+      upstream.front.heal();
+    }
+    await expectRight(next, 'moving');
+  }, 60_000);
+
+  test('refused connections: a tag comes as it was', async () => {
+    await upstream.front.refuse();
+    try {
+      expect(await pullByAll(image, 'kept')).toEqual(allRight);
+    } finally {
+      await upstream.front.accept();
+    }
+  }, 60_000);
+});
