@@ -50,12 +50,12 @@ export interface Actor {
 /** What has to be known of repositories' names to judge rights. */
 export interface Names {
   /** The one name of a repository that has several: rights are those of that one. */
-  canonical(name: RepositoryName): RepositoryName;
+  readonly canonical: (name: RepositoryName) => RepositoryName;
   /**
    * Whether what is read by the name may be another registry's. Clients send such names the login that they have there
    * (moby#30880), which we cannot know.
    */
-  isMirrored(name: RepositoryName): boolean;
+  readonly isMirrored: (name: RepositoryName) => boolean;
 }
 
 /** Each repository has one name, and all are our own. */

@@ -6,12 +6,12 @@
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Repository } from '../oci/registry.ts';
-import { type Followed, followUpload, streamOf } from './follow-upload.ts';
+import { streamOf, WrittenBytes } from './follow-upload.ts';
 import type { FetchedBlob } from './upstream-content.ts';
 import { UpstreamFailure } from './upstream-failure.ts';
 
 /** Bytes that a reader may be behind and still be given what arrives. */
-const WINDOW = 1024 * 1024;
+const WINDOW = 256 * 1024;
 /** Milliseconds without a byte after which an upstream is given up. */
 const STALLED_AFTER = 60_000;
 
@@ -33,6 +33,7 @@ export class BlobTransfer {
   readonly done: Promise<void>;
   readonly #options: TransferOptions;
   readonly #readers = new Set<Reader>();
+  readonly #written: WrittenBytes;
   #received = 0;
   #wake: (() => void)[] = [];
 
@@ -40,32 +41,31 @@ export class BlobTransfer {
     this.#options = options;
     this.size = options.fetched.size;
     this.done = this.#run();
+    const { local, digest, upload } = options;
+    const more = (than: number) => this.#more(than);
+    this.#written = new WrittenBytes({ local, digest, upload, done: this.done, more });
     this.done.catch(() => undefined); // told to the readers
   }
 
-  /** The bytes from `start` up to `end`; see `followUpload`. @throws Error where the size is not known */
+  /** The bytes from `start` up to `end`; see `WrittenBytes`. @throws Error where the size is not known */
   read(start: number, end: number): ReadableStream<Uint8Array> {
-    const { size } = this;
-    if (size === undefined) throw new Error('a transfer without a size cannot be read while it runs');
+    if (this.size === undefined) throw new Error('a transfer without a size cannot be read while it runs');
     const reader = new Reader(start, end, this.#received);
     this.#readers.add(reader);
     const leave = () => reader.fail(new Error('the client has left'));
-    return streamOf(this.#bytesFor(reader, end, size), leave);
+    return streamOf(this.#bytesFor(reader, end), leave);
   }
 
-  async *#bytesFor(reader: Reader, end: number, size: number): AsyncGenerator<Uint8Array, undefined> {
+  async *#bytesFor(reader: Reader, end: number): AsyncGenerator<Uint8Array, undefined> {
     try {
       for (let chunk = await reader.next(); chunk !== undefined; chunk = await reader.next()) {
-        if (reader.at >= size) await this.done;
+        if (reader.at >= end) await this.done;
         yield chunk;
       }
     } finally {
       this.#readers.delete(reader);
     }
-    const { local, digest, upload } = this.#options;
-    const more = (than: number) => this.#more(than);
-    const followed: Followed = { local, digest, upload, size, done: this.done, more };
-    yield* followUpload(followed, reader.at, end);
+    yield* this.#written.read(reader.at, end);
     return undefined;
   }
 

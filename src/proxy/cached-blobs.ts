@@ -74,10 +74,10 @@ export class CachedBlobs implements Blobs {
     if (!tools.absences.has(key)) {
       try {
         answer = await ask();
+        if (answer === undefined) tools.absences.note(key);
       } catch (error) {
         if (!(error instanceof UpstreamFailure) || !error.isRefusal) throw error;
       }
-      if (answer === undefined) tools.absences.note(key);
     }
     if (answer !== undefined) return answer;
     throw new RegistryError('BLOB_UNKNOWN', 'the blob is not known to the upstream', { detail: { digest } });

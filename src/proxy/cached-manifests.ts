@@ -40,10 +40,9 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
       const manifest = await this.#kept(kept);
       if (manifest !== undefined) return manifest;
     } else if ((await this.#lastKnown(reference as Tag)) !== undefined) return this.get(reference);
-    const key = isDigest(reference) ? `${local.name}@${reference}` : `${local.name}:${reference}`;
-    if (tools.absences.has(key)) throw unknownManifest(reference);
+    if (tools.absences.has(this.#absence(reference))) throw unknownManifest(reference);
     const asked = tools.now();
-    const content = await this.#unlessUnknown(key, upstream.resolve(reference, {}));
+    const content = await this.#unlessUnknown(reference, upstream.resolve(reference, {}));
     if (content === undefined) throw unknownManifest(reference);
     // docker asks for a tag so, and then for its digest: this is all that is ever learnt of the tag.
     const { digest } = content;
@@ -79,13 +78,12 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
   async #ask(tag: Tag): Promise<Resolved> {
     const { local, upstream, tools } = this.#place;
     const kept = await this.#lastKnown(tag);
-    const key = `${local.name}:${tag}`;
-    if (kept === undefined && tools.absences.has(key)) throw unknownManifest(tag);
+    if (kept === undefined && tools.absences.has(this.#absence(tag))) throw unknownManifest(tag);
     const asked = tools.now();
     try {
       const patience: Patience = { canDoWithout: kept !== undefined };
       const answer = upstream.resolve(tag, patience);
-      const content = await (kept === undefined ? this.#unlessUnknown(key, answer) : answer);
+      const content = await (kept === undefined ? this.#unlessUnknown(tag, answer) : answer);
       if (content === undefined) {
         await this.#forget(tag);
         throw unknownManifest(tag);
@@ -94,7 +92,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
       if (digest === kept) tools.statistics.count(upstream.upstream, 'revalidated');
       else if ((await this.#kept(digest)) === undefined) await this.#fetch(digest, [tag], patience);
       if (digest !== (await found(local.tags.resolve(tag)))) await this.#point(tag, digest);
-      tools.absences.forget(key);
+      tools.absences.forget(this.#absence(tag));
       const noted = await tools.records.note(local.name, tag, { digest, asked });
       return { digest: noted.digest, stale: false };
     } catch (error) {
@@ -110,7 +108,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
     const { local, tools } = this.#place;
     await tools.records.forget(local.name, tag);
     await found(local.tags.delete(tag));
-    tools.absences.note(`${local.name}:${tag}`);
+    tools.absences.note(this.#absence(tag));
   }
 
   async #byDigest(digest: Digest, tags: readonly Tag[]): Promise<StoredManifest> {
@@ -134,10 +132,9 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
 
   async #fetch(digest: Digest, tags: readonly Tag[], patience: Patience): Promise<StoredManifest> {
     const { local, upstream, tools } = this.#place;
-    const key = `${local.name}@${digest}`;
-    if (tools.absences.has(key)) throw unknownManifest(digest);
+    if (tools.absences.has(this.#absence(digest))) throw unknownManifest(digest);
     tools.statistics.count(upstream.upstream, 'misses');
-    const fetched = await this.#unlessUnknown(key, upstream.manifest(digest, patience));
+    const fetched = await this.#unlessUnknown(digest, upstream.manifest(digest, patience));
     if (fetched === undefined) throw unknownManifest(digest);
     tools.statistics.count(upstream.upstream, 'bytesFetched', fetched.bytes.byteLength);
     return this.#keep(fetched, tags);
@@ -167,15 +164,22 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
     await local.manifests.put({ bytes, mediaType, digest, tags: [tag] });
   }
 
-  /** A registry hides by a refusal what one may not see; so it is remembered like what is not there. */
-  async #unlessUnknown<T>(key: string, answer: Promise<T | undefined>): Promise<T | undefined> {
-    let known: T | undefined;
+  #absence(reference: string): string {
+    return `${this.#place.local.name} ${reference}`;
+  }
+
+  /**
+   * A registry hides by a refusal what one may not see, which is the same to our clients. It is not remembered: it may be
+   * a login that the operator is about to mend.
+   */
+  async #unlessUnknown<T>(reference: string, answer: Promise<T | undefined>): Promise<T | undefined> {
     try {
-      known = await answer;
+      const known = await answer;
+      if (known === undefined) this.#place.tools.absences.note(this.#absence(reference));
+      return known;
     } catch (error) {
-      if (!(error instanceof UpstreamFailure) || !error.isRefusal) throw error;
+      if (error instanceof UpstreamFailure && error.isRefusal) throw unknownManifest(reference);
+      throw error;
     }
-    if (known === undefined) this.#place.tools.absences.note(key);
-    return known;
   }
 }

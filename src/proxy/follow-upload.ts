@@ -2,7 +2,9 @@ import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../oci/registry.ts';
 
 /** Bytes that are read at a time. */
-const PIECE = 1024 * 1024;
+const PIECE = 64 * 1024;
+/** Pieces that are held for readers that are at about the same place. */
+const HELD = 32;
 
 /** A blob that is being written to an upload of this storage, by whatever process. */
 export interface Followed {
@@ -10,41 +12,97 @@ export interface Followed {
   readonly digest: Digest;
   /** The session. */
   readonly upload: string;
-  /** Bytes of the whole. */
-  readonly size: number;
   /** Fulfilled when the blob is in the local registry; rejected when it will not be. */
   readonly done: Promise<void>;
   /** Resolves after a while, at the latest when there may be more bytes than so many, or it is over. */
-  more(than: number): Promise<void>;
+  readonly more: (than: number) => Promise<void>;
 }
 
-/**
- * The bytes from `start` up to `end` of what is being written, as they come. The last bytes of the blob are given only
- * when the whole was found right, so that a client never takes wrong bytes for complete.
- * @throws whatever ended the writing
- */
-export async function* followUpload(
-  followed: Followed,
-  start: number,
-  end: number,
-): AsyncGenerator<Uint8Array, undefined> {
-  const { local, digest, upload, size, done } = followed;
-  let at = start;
-  while (at < end) {
-    const bytes = await local.uploads.peek?.(upload, at, Math.min(PIECE, end - at));
-    if (bytes === undefined) break;
-    if (bytes.byteLength === 0) await followed.more(at);
-    else {
-      if (at + bytes.byteLength >= size) break;
+/** What was written of a blob so far, for any number of readers: of those that are close together one reads. */
+export class WrittenBytes {
+  readonly #followed: Followed;
+  /** Of the upload, and then of the blob. */
+  readonly #coming: Pieces;
+  readonly #kept: Pieces;
+
+  constructor(followed: Followed) {
+    const { local, digest, upload } = followed;
+    this.#followed = followed;
+    this.#coming = new Pieces((start, most) => local.uploads.peek?.(upload, start, most));
+    this.#kept = new Pieces(async (start, most) => {
+      const select = ({ size }: { readonly size: number }) => ({ start, end: Math.min(size, start + most) });
+      const { body } = await local.blobs.open(digest, select);
+      return body instanceof Blob ? body.bytes() : new Response(body).bytes();
+    });
+  }
+
+  /**
+   * The bytes from `start` up to `end`, as they come. The last of them are given only when the whole was found right, so
+   * that a client never takes wrong bytes for complete.
+   * @throws whatever ended the writing
+   */
+  async *read(start: number, end: number): AsyncGenerator<Uint8Array, undefined> {
+    const { done, more } = this.#followed;
+    let at = start;
+    while (at < end) {
+      const bytes = await this.#coming.get(at, end);
+      if (bytes === undefined) break;
+      if (bytes.byteLength === 0) await more(at);
+      else {
+        if (at + bytes.byteLength >= end) break;
+        yield bytes;
+        at += bytes.byteLength;
+      }
+    }
+    await done;
+    // Piece by piece as well: a file's stream reads ahead of a slow client (Bun 1.4), and there may be many of those.
+    while (at < end) {
+      const bytes = await this.#kept.get(at, end);
+      if (bytes === undefined || bytes.byteLength === 0) throw new Error('the blob is shorter than it was');
       yield bytes;
       at += bytes.byteLength;
     }
+    return undefined;
   }
-  if (at >= end) return undefined;
-  await done;
-  const { body } = await local.blobs.open(digest, () => ({ start: at, end }));
-  for await (const chunk of body instanceof Blob ? body.stream() : body) yield chunk;
-  return undefined;
+}
+
+type Read = (start: number, most: number) => Promise<Uint8Array | undefined> | undefined;
+
+/** Whole pieces that were read lately, and those that are being read. */
+class Pieces {
+  readonly #read: Read;
+  readonly #pieces = new Map<number, Promise<Uint8Array | undefined>>();
+
+  constructor(read: Read) {
+    this.#read = read;
+  }
+
+  /** The rest of the piece that `at` is in, up to `end`; none when there is none yet, undefined when it is over. */
+  async get(at: number, end: number): Promise<Uint8Array | undefined> {
+    const first = at - (at % PIECE);
+    let piece = this.#pieces.get(first);
+    if (piece === undefined) {
+      piece = Promise.resolve(this.#read(first, PIECE));
+      this.#pieces.set(first, piece);
+      for (const oldest of this.#pieces.keys()) {
+        if (this.#pieces.size <= HELD) break;
+        this.#pieces.delete(oldest);
+      }
+    }
+    try {
+      const bytes = await piece;
+      // What is not whole yet is looked for again.
+      if (bytes === undefined || bytes.byteLength < PIECE) this.#forget(first, piece);
+      return bytes?.subarray(at - first, end - first);
+    } catch (error) {
+      this.#forget(first, piece);
+      throw error;
+    }
+  }
+
+  #forget(first: number, piece: Promise<Uint8Array | undefined>): void {
+    if (this.#pieces.get(first) === piece) this.#pieces.delete(first);
+  }
 }
 
 /** A body that is produced as it is read. `onLeave` is called when its reader leaves before the end. */

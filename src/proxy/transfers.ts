@@ -6,7 +6,7 @@ import { BlobTransfer } from './blob-transfer.ts';
 import type { CacheSpace } from './cache-space.ts';
 import { FETCHING, fetchingKey, type StateStorage } from './cache-state.ts';
 import { CacheClaim, type ClaimNote, look } from './claims.ts';
-import { type Followed, followUpload, streamOf } from './follow-upload.ts';
+import { streamOf, WrittenBytes } from './follow-upload.ts';
 import { found } from './found.ts';
 import type { CacheStatistics } from './statistics.ts';
 import type { UpstreamContent } from './upstream-content.ts';
@@ -134,15 +134,9 @@ export class Transfers {
     })();
     done.catch(() => undefined); // told to the readers
     if (typeof size !== 'number') return { size: undefined, done, read: () => streamOf(nothing()) };
-    const followed: Followed = {
-      local,
-      digest,
-      upload,
-      size,
-      done,
-      more: () => Promise.race([pause(), done]),
-    };
-    return { size, done, read: (start, end) => streamOf(followUpload(followed, start, end)) };
+    const more = () => Promise.race([pause(), done]);
+    const written = new WrittenBytes({ local, digest, upload, done, more });
+    return { size, done, read: (start, end) => streamOf(written.read(start, end)) };
   }
 
   /** Removes what processes left behind that died while they fetched. */

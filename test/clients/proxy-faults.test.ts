@@ -281,6 +281,12 @@ describe('cached, and only the upstream is faulty', () => {
     } finally {
       upstream.front.heal();
     }
+    // It is left alone for as long as it asked.
+    const url = `${sandbox.registry.url}/v2/proxy/${NAME}/lib/moving/manifests/1`;
+    const present = async () =>
+      (await fetch(url, { method: 'HEAD' })).headers.get('docker-content-digest') === next.digest;
+    for (const end = Date.now() + 20_000; !(await present()) && Date.now() < end;)
+      await new Promise((resolve) => setTimeout(resolve, 100));
     await expectRight(next, 'moving');
   }, 60_000);
 
