@@ -245,20 +245,19 @@ describe('a part of a blob, of an upstream that redirects', () => {
       const digest = image.children[1]?.digest ?? '';
       const url = `${sandbox.registry.url}/v2/proxy/${NAME}/lib/range-${index}/blobs/${digest}`;
       const layer = await readFile(layoutBlob(image.layout, digest));
-      const right = { status: 206, body: layer.subarray(1000, 2000).toString('base64') };
+      const right = { status: 206, sum: digestOf(layer.subarray(1000, 2000)) };
       const part = async () => {
         // A connection that ends early is an error before or after the head, as it happens.
         const answer = await fetch(url, { headers: { range: 'bytes=1000-1999' } }).catch(() => undefined);
         const bytes = await answer?.bytes().catch(() => undefined);
-        const body = bytes === undefined ? undefined : Buffer.from(bytes).toString('base64');
-        return { status: answer?.status, body };
+        return { status: answer?.status, sum: bytes === undefined ? undefined : digestOf(bytes) };
       };
       const { front } = upstream;
       front.inject({ kind: 'redirect', to: place().url }, (asked) => ofBlobs(asked) && !ofMoved(asked));
       if (fault !== undefined) place().inject(fault, ofMoved);
       try {
         const got = await part();
-        if ((got.status ?? 500) < 400 && got.body !== undefined) expect(got).toEqual(right);
+        if ((got.status ?? 500) < 400 && got.sum !== undefined) expect(got).toEqual(right);
       } finally {
         front.heal();
         elsewhere.heal();
