@@ -29,6 +29,16 @@ function runByBun() {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
     process.on(signal, () => child.kill(signal));
   }
+  // npx runs this by a shell that passes no signal on: a server whose npx is gone would never be ended.
+  if (process.env.npm_command === 'exec') {
+    const parent = process.ppid;
+    const look = setInterval(() => {
+      if (process.ppid === parent) return;
+      clearInterval(look);
+      child.kill('SIGTERM');
+    }, 500);
+    look.unref();
+  }
   child.on('error', (error) => {
     process.stderr.write(`entrepot: Bun could not be run: ${error.message}; run node scripts/setup.mjs\n`);
     process.exitCode = 1;

@@ -1,7 +1,7 @@
 /** From the configuration's logins and rights to an `Access`. A part of the composition root. */
 import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Access, openAccess, type TokenEndpoint } from './auth/access.ts';
+import { type Access, type Names, openAccess, PLAIN_NAMES, type TokenEndpoint } from './auth/access.ts';
 import { Acl } from './auth/acl.ts';
 import { ApiKeys } from './auth/api-keys.ts';
 import { CertificateAccounts } from './auth/client-certificates.ts';
@@ -53,9 +53,16 @@ export class ConfiguredAccess implements Access {
   readonly #lasting: Lasting;
   readonly #log: Logger;
   readonly #audit: Audit;
+  readonly #names: Names;
 
   /** @throws StartFailure when a key or file cannot be used */
-  constructor(config: Config, log: Logger, audit: Audit, peers?: Peers) {
+  constructor(
+    config: Config,
+    log: Logger,
+    audit: Audit,
+    { peers, names = PLAIN_NAMES }: { readonly peers?: Peers | undefined; readonly names?: Names } = {},
+  ) {
+    this.#names = names;
     this.#log = log;
     this.#audit = audit;
     const { auth } = config;
@@ -93,7 +100,7 @@ export class ConfiguredAccess implements Access {
     if (auth.kind === 'silly') return sillyAccess(auth);
     if (auth.kind === 'own') return this.#own(auth, config.http);
     try {
-      return new ExternalAccess({ ...auth, log: this.#log, audit: this.#audit });
+      return new ExternalAccess({ ...auth, names: this.#names, log: this.#log, audit: this.#audit });
     } catch (error) {
       const { rootCertBundle, jwks } = auth;
       const paths = [rootCertBundle, jwks].filter((path) => path !== undefined).join(', ');
@@ -113,6 +120,7 @@ export class ConfiguredAccess implements Access {
     const { keys, throttle, passwords } = this.#lasting;
     const log = this.#log;
     const audit = this.#audit;
+    const names = this.#names;
     const accounts = new LocalAccounts({
       users: auth.users,
       groups: auth.groups,
@@ -133,10 +141,10 @@ export class ConfiguredAccess implements Access {
     const acl = new Acl(auth.acl);
     if (auth.challenge === 'basic' || keys === undefined) {
       const challenge = { kind: 'basic', realm: auth.realm ?? auth.service } as const;
-      return new OwnAccess({ identification, readToken: () => undefined, acl, challenge, audit });
+      return new OwnAccess({ identification, readToken: () => undefined, acl, challenge, names, audit });
     }
     const { service, issuer, expiryMs } = auth;
-    const tokens = new RegistryTokens({ keys, issuer, service, expiryMs, accounts });
+    const tokens = new RegistryTokens({ keys, issuer, service, expiryMs, accounts, names });
     const refresh = new RefreshTokens({
       folder: state === undefined ? undefined : join(state, STATE.refresh),
       accounts,
@@ -148,6 +156,7 @@ export class ConfiguredAccess implements Access {
       readToken: (token) => tokens.read(token),
       acl,
       challenge: { kind: 'bearer', realm: auth.realm ?? `${host ?? ''}${prefix}v2/token`, service },
+      names,
       audit,
       tokens: new TokenService({
         identification,
@@ -156,6 +165,7 @@ export class ConfiguredAccess implements Access {
         refresh,
         keys,
         service,
+        names,
         onFailure: (error) =>
           log.error('a token could not be given', {
             error: error instanceof Error ? error.message : String(error),

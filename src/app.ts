@@ -1,6 +1,8 @@
 /** The composition root: from the configuration to a wired registry. Only this file knows every room. */
 import { readFileSync } from 'node:fs';
 import { ConfiguredAccess, type Peers } from './app-access.ts';
+import { sweepCache, wireProxy } from './app-proxy.ts';
+import { PLAIN_NAMES } from './auth/access.ts';
 import { AuthenticationUnavailable } from './auth/identity.ts';
 import type { Config } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
@@ -9,12 +11,11 @@ import { MemoryDriver } from './drivers/memory.ts';
 import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
-import type { Registry } from './oci/registry.ts';
+import type { RepositoryName } from './oci/name.ts';
 import type { ProtocolSettings } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
 import { createHandler } from './protocol/handler.ts';
 import { UploadState } from './protocol/upload-state.ts';
-import { ProxyRegistry } from './proxy/proxy-registry.ts';
 import { UpstreamFailure } from './proxy/upstream-failure.ts';
 import type { Handler, TlsOptions } from './server/listener.ts';
 import { DRIVER_FOLDER } from './store/layout.ts';
@@ -73,8 +74,17 @@ export function createApp(
   } = {},
 ): App {
   const driver = openStorage(config);
-  const access = new ConfiguredAccess(config, log, audit, peers);
-  const registry = wireProxy(config, driver, new LocalRegistry(driver, rulesOf(config)), log);
+  const own = new LocalRegistry(driver, rulesOf(config));
+  const proxy = wireProxy(config, driver, own, log, peers);
+  const registry = proxy ?? own;
+  const names =
+    proxy === undefined
+      ? PLAIN_NAMES
+      : {
+          canonical: (name: RepositoryName) => proxy.canonicalName(name),
+          isMirrored: (name: RepositoryName) => proxy.isMirrored(name),
+        };
+  const access = new ConfiguredAccess(config, log, audit, { peers, names });
   const handler = createHandler({
     registry,
     access,
@@ -85,6 +95,7 @@ export function createApp(
     ...(config.log.accessLog ? { onAccess: createAccessLog(config.log.formatter) } : {}),
   });
   const { uploadPurging, readOnly } = config.storage;
+  const stopSweeping = proxy === undefined || readOnly ? () => undefined : sweepCache(proxy, driver, log);
   const stopPurging =
     uploadPurging.enabled && !readOnly
       ? purgeUploads(
@@ -100,26 +111,10 @@ export function createApp(
     changeAccess: (changed) => access.change(changed),
     stop() {
       stopPurging();
+      stopSweeping();
       access.stop();
     },
   };
-}
-
-/** Puts the cache of other registries around our own, where it is configured. */
-function wireProxy({ proxy }: Config, driver: StorageDriver, own: Registry, log: Logger): Registry {
-  if (proxy === undefined) return own;
-  // What an image refers to comes when it is asked for.
-  const unchecked: ManifestRules = { enabled: false, allowUrl: () => true, requireChild: () => false };
-  return new ProxyRegistry({
-    own,
-    cache: new LocalRegistry(driver, unchecked),
-    upstreams: proxy.upstreams.map(({ username, password, ...upstream }) => ({
-      ...upstream,
-      ...(username === undefined ? {} : { credentials: { username, password: password ?? '' } }),
-    })),
-    allow: proxy.allow,
-    log,
-  });
 }
 
 /** Opens the storage and proves that it can be used. @throws StartFailure */
@@ -203,11 +198,19 @@ function rulesOf({ validation }: Config): ManifestRules {
 
 const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EFBIG']);
 
+/** A client that is to come again later must be told so; who asks a mirror then asks elsewhere. */
+function describeUpstreamFailure({ status, retryAfter = 60, timedOut }: UpstreamFailure): Failure {
+  if (status === 429) {
+    const message = 'the registry that this name is a cache of wants to be asked less often';
+    return { status: 429, message, headers: { 'Retry-After': String(retryAfter) } };
+  }
+  const message = 'the registry that this name is a cache of does not answer as it should';
+  return { status: timedOut ? 504 : 502, message };
+}
+
 /** What a client may know of a failure of the storage: that it is not its own fault, and whether to come again. */
 function describeFailure(error: unknown): Failure | undefined {
-  if (error instanceof UpstreamFailure) {
-    return { status: 502, message: 'the registry that this name is a cache of does not answer as it should' };
-  }
+  if (error instanceof UpstreamFailure) return describeUpstreamFailure(error);
   if (error instanceof AuthenticationUnavailable) {
     return { status: 503, message: 'logins cannot be checked at the moment; try again later' };
   }

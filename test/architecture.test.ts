@@ -25,7 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   drivers: [DRIVER],
   store: ['oci', DRIVER],
   auth: ['oci'],
-  proxy: ['oci'],
+  proxy: ['oci', DRIVER],
   notifications: ['oci'],
   protocol: ['oci', ACCESS],
   upkeep: ['oci', 'store'],
@@ -42,7 +42,7 @@ const MAY_IMPORT_TYPES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The composition: these may import everything, and only these may import `app.ts`. */
-const COMPOSITION = ['main.ts', 'app.ts', 'app-access.ts', 'start-failure.ts', 'cli'];
+const COMPOSITION = ['main.ts', 'app.ts', 'app-access.ts', 'app-proxy.ts', 'start-failure.ts', 'cli'];
 
 /** The one file that may speak of `Bun` as a value. */
 const BUN_ROOM = 'server/bun.ts';

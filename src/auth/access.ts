@@ -1,4 +1,5 @@
 /** Who asks, and what for: what the protocol needs to know of authentication. */
+import type { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 
 export type Action = 'pull' | 'push' | 'delete';
@@ -39,7 +40,26 @@ export interface Actor {
   may(action: Action, repository: RepositoryName): Promise<boolean>;
   /** Whether a list of repositories shows this one to the actor. */
   sees(repository: RepositoryName): Promise<boolean>;
+  /**
+   * Given for who brought nothing and could have: asks for a login. Clients such as oras bring theirs only then, and a
+   * list that leaves something out would look complete to them.
+   */
+  readonly challenge?: (() => RegistryError) | undefined;
 }
+
+/** What has to be known of repositories' names to judge rights. */
+export interface Names {
+  /** The one name of a repository that has several: rights are those of that one. */
+  canonical(name: RepositoryName): RepositoryName;
+  /**
+   * Whether what is read by the name may be another registry's. Clients send such names the login that they have there
+   * (moby#30880), which we cannot know.
+   */
+  isMirrored(name: RepositoryName): boolean;
+}
+
+/** Each repository has one name, and all are our own. */
+export const PLAIN_NAMES: Names = { canonical: (name) => name, isMirrored: () => false };
 
 export interface Access {
   /**

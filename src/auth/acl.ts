@@ -1,6 +1,6 @@
 /** Who may do what: a list of rules of which the first that speaks of somebody's action decides. */
 import type { Action } from './access.ts';
-import { glob, globOfParts } from './glob.ts';
+import { glob, globOfParts } from '../oci/glob.ts';
 import type { Limit } from './identity.ts';
 import { type IpAddress, ipRange, parseAddress } from './ip-range.ts';
 

@@ -1,5 +1,5 @@
 import type { ClientCertificate } from './access.ts';
-import { fill, glob } from './glob.ts';
+import { fill, glob } from '../oci/glob.ts';
 import { type Authenticator, type Credentials, type Identity, isAccountName } from './identity.ts';
 
 /** Which certificates are which account: each pattern that is given must match. */

@@ -2,7 +2,7 @@
 import { decodeProtectedHeader, jwtVerify } from 'jose';
 import type { Audit, Logger } from '../log.ts';
 import type { RepositoryName } from '../oci/name.ts';
-import type { Access, Action, Actor, Requester, Scope } from './access.ts';
+import type { Access, Action, Actor, Names, Requester, Scope } from './access.ts';
 import { bearerRefusal, formatScope, originOf, type TokenError } from './challenge.ts';
 import { credentialsOf } from './credentials.ts';
 import { ExternalKeys } from './external-keys.ts';
@@ -22,6 +22,7 @@ export interface ExternalAccessOptions {
   readonly signingAlgorithms: readonly string[];
   readonly autoRedirect: boolean;
   readonly autoRedirectPath: string;
+  readonly names: Names;
   readonly log: Logger;
   readonly audit: Audit;
 }
@@ -139,7 +140,7 @@ export class ExternalAccess implements Access {
       });
       return {
         account: payload.sub ?? '',
-        granted: grantedBy(payload['access']),
+        granted: grantedBy(payload['access'], this.#options.names),
         until: ((payload.exp ?? 0) + LEEWAY) * 1000,
       };
     } catch {

@@ -1,4 +1,5 @@
 /** From credentials to an identity: every way to log in is asked in turn, attempts are counted, logins are recorded. */
+import { createHmac, randomBytes } from 'node:crypto';
 import type { Audit } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Requester } from './access.ts';
@@ -10,6 +11,12 @@ import type { Throttle } from './throttle.ts';
 const RECORD_EVERY = 5 * 60_000;
 /** Logins that are remembered as recorded. */
 const MAX_RECORDED = 10_000;
+
+/** A login that was not ours is not looked at again for so many milliseconds: a daemon sends it with each pull. */
+const FOREIGN_FOR = 5 * 60_000;
+const MAX_FOREIGN = 1_000;
+
+type PasswordCredentials = Extract<Credentials, { readonly kind: 'password' }>;
 
 export interface IdentificationOptions {
   /** In the order in which they are asked. */
@@ -25,6 +32,9 @@ export class Identification {
   /** When each login was last recorded, in milliseconds since 1970. */
   readonly #recorded = new Recent<number>({ most: MAX_RECORDED });
 
+  readonly #foreign = new Recent<number>({ most: MAX_FOREIGN });
+  readonly #key = randomBytes(32);
+
   constructor(options: IdentificationOptions) {
     this.#options = options;
   }
@@ -34,7 +44,12 @@ export class Identification {
    * @throws RegistryError `UNAUTHORIZED` (without a challenge) or `TOOMANYREQUESTS`
    * @throws AuthenticationUnavailable
    */
-  async identify(credentials: Credentials | undefined, requester: Requester): Promise<Identity> {
+  async identify(
+    credentials: Credentials | undefined,
+    requester: Requester,
+    { mayBeForeign = false }: { readonly mayBeForeign?: boolean } = {},
+  ): Promise<Identity> {
+    if (mayBeForeign && credentials?.kind === 'password') return this.#orForeign(credentials, requester);
     if (credentials === undefined) return this.#byCertificate(requester);
     if (credentials.kind !== 'password') {
       const identity = await this.#ask(credentials, requester);
@@ -43,16 +58,36 @@ export class Identification {
       this.#recordOnce(identity, requester);
       return identity;
     }
-    const { account } = credentials;
-    return this.#options.throttle.inTurn(account, requester.remoteAddress, () =>
+    return this.#inTurn(credentials, requester);
+  }
+
+  /**
+   * A login that is not ours counts as none. Who guesses learns nothing by that: one that is refused for its number gets
+   * the same answer.
+   */
+  async #orForeign(credentials: PasswordCredentials, requester: Requester): Promise<Identity> {
+    const { account, password } = credentials;
+    const key = createHmac('sha256', this.#key)
+      .update(`${account.length}:${account}${password}`)
+      .digest('base64');
+    const now = Date.now();
+    if ((this.#foreign.get(key) ?? 0) > now) return ANONYMOUS;
+    try {
+      return await this.#inTurn(credentials, requester);
+    } catch (error) {
+      if (!(error instanceof RegistryError)) throw error;
+      if (error.code === 'UNAUTHORIZED') this.#foreign.set(key, now + FOREIGN_FOR);
+      return ANONYMOUS;
+    }
+  }
+
+  #inTurn(credentials: PasswordCredentials, requester: Requester): Promise<Identity> {
+    return this.#options.throttle.inTurn(credentials.account, requester.remoteAddress, () =>
       this.#byPassword(credentials, requester),
     );
   }
 
-  async #byPassword(
-    credentials: Extract<Credentials, { readonly kind: 'password' }>,
-    requester: Requester,
-  ): Promise<Identity> {
+  async #byPassword(credentials: PasswordCredentials, requester: Requester): Promise<Identity> {
     const { throttle } = this.#options;
     const { account } = credentials;
     const { remoteAddress } = requester;

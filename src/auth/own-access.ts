@@ -2,7 +2,7 @@
 import type { Audit } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
-import type { Access, Action, Actor, Requester, Scope, TokenEndpoint } from './access.ts';
+import type { Access, Action, Actor, Names, Requester, Scope, TokenEndpoint } from './access.ts';
 import type { Acl } from './acl.ts';
 import { basicRefusal, bearerRefusal, formatScope, originOf, type TokenError } from './challenge.ts';
 import { credentialsOf } from './credentials.ts';
@@ -29,6 +29,7 @@ export interface OwnAccessOptions {
     /** `realm` is the token service's URL, or only its path, to be found at the request's own host. */
     | { readonly kind: 'bearer'; readonly realm: string; readonly service: string };
   readonly tokens?: TokenEndpoint;
+  readonly names: Names;
   readonly audit: Audit;
 }
 
@@ -49,7 +50,17 @@ export class OwnAccess implements Access {
 
   async authorize(request: Request, requester: Requester, scopes: readonly Scope[]): Promise<Actor> {
     const refuse = (error?: TokenError) => this.#refusal(request, requester, scopes, error);
-    const known = await this.#known(request, requester, refuse);
+    const { isMirrored } = this.#options.names;
+    // dockerd sends a mirror the login of the registry that is mirrored.
+    const mayBeForeign =
+      scopes.length > 0 &&
+      scopes.every(
+        (scope) =>
+          scope.type === 'repository' &&
+          scope.actions.every((action) => action === 'pull') &&
+          isMirrored(scope.name),
+      );
+    const known = await this.#known(request, requester, mayBeForeign, refuse);
     const { identity, token } = known;
     // A token for nobody in particular is a login too: clients that hold one try it on `/v2/`.
     if (scopes.length === 0 && identity.account === '' && token === undefined) throw refuse();
@@ -67,12 +78,16 @@ export class OwnAccess implements Access {
       if (identity.account === '') throw refuse();
       throw new RegistryError('DENIED', 'this account may not do that', { detail: formatScope(scope) });
     }
-    return this.#actor(known, requester);
+    // By Basic nobody could say that he has no login and wants what everybody may see.
+    const mayAsk = request.headers.get('authorization') === null && this.#options.challenge.kind === 'bearer';
+    const challenge = mayAsk && identity.account === '' ? () => refuse() : undefined;
+    return this.#actor(known, requester, challenge);
   }
 
   async #known(
     request: Request,
     requester: Requester,
+    mayBeForeign: boolean,
     refuse: (error?: TokenError) => RegistryError,
   ): Promise<Known> {
     try {
@@ -81,7 +96,9 @@ export class OwnAccess implements Access {
         const token = await this.#options.readToken(credentials.token);
         if (token !== undefined) return { identity: token.identity, token };
       }
-      const identity = await this.#options.identification.identify(credentials, requester);
+      const identity = await this.#options.identification.identify(credentials, requester, {
+        mayBeForeign,
+      });
       return { identity, token: undefined };
     } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== 'UNAUTHORIZED') throw error;
@@ -103,10 +120,11 @@ export class OwnAccess implements Access {
     return this.#options.acl.decide({ ...identity, ...requester }, action, name).allowed;
   }
 
-  #actor(known: Known, requester: Requester): Actor {
+  #actor(known: Known, requester: Requester, challenge: Actor['challenge']): Actor {
     const { identity } = known;
     return {
       name: identity.account,
+      challenge,
       may: (action, name) => Promise.resolve(this.#may(known, requester, action, name)),
       sees: (name) => Promise.resolve(this.#may({ identity, token: undefined }, requester, 'pull', name)),
     };

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { decodeProtectedHeader, jwtVerify, SignJWT } from 'jose';
 import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
-import type { Action } from './access.ts';
+import type { Action, Names } from './access.ts';
 import type { Accounts, Identity, Limit, Method } from './identity.ts';
 import type { TokenContent } from './own-access.ts';
 import { Recent } from './recent.ts';
@@ -58,6 +58,7 @@ export interface RegistryTokensOptions {
   /** Milliseconds. */
   readonly expiryMs: number;
   readonly accounts: Accounts;
+  readonly names: Names;
 }
 
 export class RegistryTokens {
@@ -139,7 +140,7 @@ export class RegistryTokens {
       const verified: Verified = {
         account: payload.sub ?? '',
         own: payload['entrepot'] as OwnClaim,
-        granted: grantedBy(payload['access']),
+        granted: grantedBy(payload['access'], this.#options.names),
         until: (payload.exp ?? 0) * 1000,
       };
       this.#verified.set(token, verified);
@@ -171,8 +172,8 @@ function accessOf({ repositories, catalog }: Granted): readonly AccessEntry[] {
   return catalog ? [...entries, { type: 'registry', name: 'catalog', actions: ['*'] }] : entries;
 }
 
-/** Reads an `access` claim; what it has no sense for in it grants nothing. */
-export function grantedBy(access: unknown): Granted {
+/** Reads an `access` claim, by the repositories' one names; what it has no sense for in it grants nothing. */
+export function grantedBy(access: unknown, { canonical }: Pick<Names, 'canonical'>): Granted {
   const repositories = new Map<RepositoryName, Set<Action>>();
   let catalog = false;
   for (const entry of Array.isArray(access) ? (access as unknown[]) : []) {
@@ -180,11 +181,12 @@ export function grantedBy(access: unknown): Granted {
     const given = Array.isArray(actions) ? (actions as unknown[]) : [];
     if (type === 'registry' && name === 'catalog') catalog ||= given.includes('*');
     if (type !== 'repository' || typeof name !== 'string' || !isRepositoryName(name)) continue;
-    const granted = repositories.get(name) ?? new Set<Action>();
+    const meant = canonical(name);
+    const granted = repositories.get(meant) ?? new Set<Action>();
     for (const action of ['pull', 'push', 'delete'] as const) {
       if (given.includes(action) || given.includes('*')) granted.add(action);
     }
-    repositories.set(name, granted);
+    repositories.set(meant, granted);
   }
   return { repositories, catalog };
 }

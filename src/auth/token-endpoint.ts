@@ -4,7 +4,7 @@
  */
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
-import type { Action, Requester, TokenEndpoint } from './access.ts';
+import type { Action, Names, Requester, TokenEndpoint } from './access.ts';
 import type { Acl } from './acl.ts';
 import { credentialsOf } from './credentials.ts';
 import type { Identification } from './identification.ts';
@@ -22,6 +22,7 @@ export interface TokenServiceOptions {
   readonly refresh: RefreshTokens;
   readonly keys: TokenKeys;
   readonly service: string;
+  readonly names: Names;
   /** Told of what goes wrong on our side. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -74,10 +75,12 @@ export class TokenService implements TokenEndpoint {
     if (account !== '' && credentials?.kind === 'password' && account !== credentials.account) {
       throw badRequest('the parameter "account" names another account than the login');
     }
-    const identity = await this.#options.identification.identify(credentials, requester);
+    const scopes = parseScopes(query.getAll('scope'));
+    const foreign = { mayBeForeign: this.#isMirrorRead(scopes) };
+    const identity = await this.#options.identification.identify(credentials, requester, foreign);
     return {
       identity,
-      scopes: parseScopes(query.getAll('scope')),
+      scopes,
       offline: query.get('offline_token') === 'true' || query.get('offline_token') === '1',
     };
   }
@@ -90,6 +93,15 @@ export class TokenService implements TokenEndpoint {
       scopes: parseScopes(form.getAll('scope')),
       offline: form.get('access_type') === 'offline',
     };
+  }
+
+  /** dockerd asks a mirror so, with the login of the registry that is mirrored. */
+  #isMirrorRead({ repositories, catalog }: AskedScopes): boolean {
+    const { isMirrored } = this.#options.names;
+    if (catalog || repositories.size === 0) return false;
+    return [...repositories].every(
+      ([name, actions]) => isMirrored(name) && !actions.has('push') && !actions.has('delete'),
+    );
   }
 
   #identifyByForm(form: URLSearchParams, requester: Requester): Promise<Identity> {
@@ -154,13 +166,13 @@ export class TokenService implements TokenEndpoint {
 
   /** What of it the account may do. To be given less than was asked for is no error. */
   #granted(identity: Identity, scopes: AskedScopes, requester: Requester): Granted {
-    const { acl } = this.#options;
+    const { acl, names } = this.#options;
     const subject = { ...identity, remoteAddress: requester.remoteAddress };
     const repositories = new Map<RepositoryName, ReadonlySet<Action>>();
     for (const [name, actions] of scopes.repositories) {
       repositories.set(
         name,
-        new Set([...actions].filter((action) => acl.decide(subject, action, name).allowed)),
+        new Set([...actions].filter((action) => acl.decide(subject, action, names.canonical(name)).allowed)),
       );
     }
     return { repositories, catalog: scopes.catalog && acl.mayPullAnything(subject) };

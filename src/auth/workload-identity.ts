@@ -4,7 +4,7 @@
  */
 import { decodeJwt, decodeProtectedHeader, type JWTPayload, jwtVerify } from 'jose';
 import type { Logger } from '../log.ts';
-import { fill, glob } from './glob.ts';
+import { fill, glob } from '../oci/glob.ts';
 import {
   AuthenticationUnavailable,
   type Authenticator,

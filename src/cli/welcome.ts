@@ -13,7 +13,7 @@ export function printWelcome(config: Config, address: Address, file: string | un
   const lines = [
     `Entrepot is serving on ${'unix' in address ? where : `${scheme}://${where}`}`,
     `  data    ${data}`,
-    `  config  ${file === undefined ? 'none: the defaults, for this machine only' : resolve(file)}`,
+    `  config  ${file === undefined ? `none: the defaults${config.auth === undefined ? ', for this machine only' : ' and variables'}` : resolve(file)}`,
     `  login   ${loginLine(config, where, file)}`,
     `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
     `  stop    Ctrl-C`,

@@ -52,14 +52,30 @@ export async function work(): Promise<void> {
   }
 }
 
+/** What has changed beside accounts and rights, for a message. */
+function changedSections(before: Config, after: Config): string {
+  const { auth: _before, ...left } = before;
+  const { auth: _after, ...right } = after;
+  const names = [...new Set([...Object.keys(left), ...Object.keys(right)])] as (keyof typeof left)[];
+  return names.filter((name) => JSON.stringify(left[name]) !== JSON.stringify(right[name])).join(', ');
+}
+
 /** Takes up accounts and rights when the file changes. Everything else in it counts from the next start. */
 function watchRights(app: App, config: Config, file: string, since: string): () => void {
   let present = config;
+  let latest = config;
   return watchConfig({
     file,
     env: process.env,
     since,
-    onChange({ config: changed }) {
+    onChange({ config: changed, warnings }) {
+      // Once for all workers.
+      if (workerNumber() === 0) {
+        for (const warning of warnings) app.log.warn(warning);
+        const others = changedSections(latest, changed);
+        if (others.length > 0) app.log.warn(`${file} has changed: ${others} counts from the next start`);
+      }
+      latest = changed;
       if (JSON.stringify(changed.auth) === JSON.stringify(present.auth)) return;
       // To open a registry, or to change who gives out its tokens, is more than a change of rights.
       if (changed.auth?.kind !== present.auth?.kind) {

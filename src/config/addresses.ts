@@ -49,3 +49,7 @@ export function formatTcpAddress({
 }): string {
   return `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
 }
+
+export function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '::1' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}

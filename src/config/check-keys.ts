@@ -22,7 +22,8 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       if (known === undefined) {
         const meant = hint(key, section, path);
         // What was meant to keep somebody out must not be passed over.
-        if (GUARDS.has(formatPath(path))) findings.problemAt(root, here, `unknown setting${meant}`, keyPlace);
+        if (GUARDS.has(formatPath(path)) || isMisspeltGuard(key, path))
+          findings.problemAt(root, here, `unknown setting${meant}`, keyPlace);
         else findings.warning(keyPlace, `${formatPath(here)}: unknown setting, it has no effect${meant}`);
         map.entries.delete(key);
       } else if (known.kind === 'unsupported') {
@@ -71,6 +72,13 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       findings.problemAt(root, path, text, keyPlace);
     }
   }
+}
+
+/** Sections of the whole file that keep somebody out: a slip of the finger in their names would let everybody in. */
+const GUARDING: ReadonlySet<string> = new Set(['auth', 'users', 'groups', 'acl', 'access']);
+
+function isMisspeltGuard(key: string, path: Path): boolean {
+  return path.length === 0 && GUARDING.has(nearest(key, KNOWN.keys.keys()) ?? '');
 }
 
 const NAMES = { map: 'a section of settings', list: 'a list' } as const;

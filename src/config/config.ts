@@ -99,6 +99,14 @@ export interface ProxyConfig {
   readonly upstreams: readonly UpstreamConfig[];
   /** Hosts that a path may name without being configured; `*` is any public one. */
   readonly allow: readonly string[];
+  /** The name of the upstream whose repositories unprefixed names stand for, where we have none of our own. */
+  readonly fallback?: string;
+  /** What goes for upstreams that are not configured. */
+  readonly defaults: Pick<UpstreamConfig, 'tagTtlMs' | 'ttlMs' | 'timeoutMs'>;
+  /** What all that is cached may take, in bytes; left out, there is no limit. */
+  readonly maxBytes?: number;
+  /** Whether unprefixed names can be pushed to beside a fallback; left out, it depends on who can reach us. */
+  readonly push?: boolean;
 }
 
 /** Another registry that is cached. */
@@ -108,10 +116,26 @@ export interface UpstreamConfig {
   readonly url: string;
   readonly username?: string;
   readonly password?: string;
+  /** A docker credential helper; without a lifetime it is asked once. */
+  readonly exec?: { readonly command: string; readonly lifetimeMs?: number };
+  /** The path of a PEM file: authorities beside which none counts. */
+  readonly ca?: string;
+  readonly insecure?: boolean;
+  /** Milliseconds after its last use at which content is forgotten; 0 for never. */
+  readonly ttlMs: number;
   /** How long a tag is good without asking for it again, in milliseconds. */
   readonly tagTtlMs: number;
+  /** Other times for tags that match a pattern; the first that matches counts. */
+  readonly tags: readonly { readonly match: string; readonly ttlMs: number }[];
+  /** Patterns of the upstream's repositories; without any, all are allowed. */
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
   /** Milliseconds for an answer to begin. */
   readonly timeoutMs: number;
+  /** How many manifests may be fetched in a time. */
+  readonly rateLimit?: { readonly count: number; readonly perMs: number };
+  /** Whether pushes are handed on to it. */
+  readonly push?: boolean;
 }
 
 export interface ValidationConfig {

@@ -4,6 +4,7 @@ import type {
   Config,
   HttpConfig,
   ProxyConfig,
+  UpstreamConfig,
   StorageConfig,
   TlsConfig,
   ValidationConfig,
@@ -76,15 +77,31 @@ function describeTls({ certificate, key, clientCas, clientAuth }: TlsConfig) {
   return clientCas.length === 0 ? pair : { ...pair, clientcas: clientCas, clientauth: clientAuth };
 }
 
-function proxy({ upstreams, allow }: ProxyConfig) {
+function proxy({ upstreams, allow, fallback, defaults, maxBytes, push }: ProxyConfig) {
   return {
-    upstreams: upstreams.map(({ tagTtlMs, timeoutMs, ...upstream }) => ({
+    ...(fallback === undefined ? {} : { fallback }),
+    ...(maxBytes === undefined ? {} : { maxsize: maxBytes }),
+    ...(push === undefined ? {} : { push }),
+    ttl: formatDuration(defaults.ttlMs),
+    tagttl: formatDuration(defaults.tagTtlMs),
+    timeout: formatDuration(defaults.timeoutMs),
+    upstreams: upstreams.map(({ tagTtlMs, ttlMs, timeoutMs, tags, rateLimit, exec, ...upstream }) => ({
       ...upstream,
+      ...(exec === undefined ? {} : { exec: describeExec(exec) }),
+      ttl: formatDuration(ttlMs),
       tagttl: formatDuration(tagTtlMs),
+      tags: tags.map(({ match, ttlMs: ttl }) => ({ match, ttl: formatDuration(ttl) })),
       timeout: formatDuration(timeoutMs),
+      ...(rateLimit === undefined
+        ? {}
+        : { ratelimit: `${rateLimit.count}/${formatDuration(rateLimit.perMs)}` }),
     })),
     allow,
   };
+}
+
+function describeExec({ command, lifetimeMs }: NonNullable<UpstreamConfig['exec']>) {
+  return { command, ...(lifetimeMs === undefined ? {} : { lifetime: formatDuration(lifetimeMs) }) };
 }
 
 function validation({ disabled, manifests }: ValidationConfig) {

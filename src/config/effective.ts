@@ -1,6 +1,6 @@
 /** From a file that fits the schema to the configuration in force: defaults, and what settings mean together. */
 import { resolve } from 'node:path';
-import { formatTcpAddress, parseHost, parseTcpAddress } from './addresses.ts';
+import { formatTcpAddress, isLoopback, parseHost, parseTcpAddress } from './addresses.ts';
 import type { AuthConfig } from './auth-config.ts';
 import type {
   AddressConfig,
@@ -12,6 +12,7 @@ import type {
   ValidationConfig,
 } from './config.ts';
 import { EffectiveAuth } from './effective-auth.ts';
+import { DEFAULT_PROXY, EffectiveProxy } from './effective-proxy.ts';
 import type { Findings } from './findings.ts';
 import type { DurationValue } from './scalars.ts';
 import type { File } from './schema.ts';
@@ -26,37 +27,26 @@ const HOUR_MS = 3_600_000;
 /** What `docker stop` allows before it kills. `registry:2` cuts what is under way at once. */
 const DEFAULT_DRAIN_MS = 10_000;
 
-const DEFAULT_TAG_TTL_MS = 60_000;
-const DEFAULT_UPSTREAM_TIMEOUT_MS = 15_000;
-/** Registries that anybody may cache from without their being configured. */
-const PUBLIC_REGISTRIES = [
-  'docker.io',
-  'ghcr.io',
-  'quay.io',
-  'registry.k8s.io',
-  'gcr.io',
-  'mcr.microsoft.com',
-  'public.ecr.aws',
-  'registry.gitlab.com',
-];
-
 /** What differs between "somebody tries it out" and "an operator's file, perhaps written for registry:2". */
 interface Defaults {
   readonly addr: AddressConfig;
   readonly rootDirectory: string;
   readonly deleteEnabled: boolean;
+  readonly proxy: ProxyConfig | undefined;
 }
 
 const WITH_FILE: Defaults = {
   addr: { hostname: '', port: 5000 },
   rootDirectory: '/var/lib/registry',
   deleteEnabled: false,
+  proxy: undefined,
 };
 
 const WITHOUT_FILE: Defaults = {
   addr: { hostname: '127.0.0.1', port: 5000 },
   rootDirectory: 'registry-data',
   deleteEnabled: true,
+  proxy: DEFAULT_PROXY,
 };
 
 /** The configuration that the file means. `root` is the tree it came from, for the places in messages. */
@@ -67,6 +57,8 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
   const storage = told.storage(file.storage ?? {}, defaults);
   const http = told.http(file.http ?? {}, defaults);
   const auth = told.auth(file, storage, http);
+  const proxy =
+    file.proxy === undefined ? defaults.proxy : new EffectiveProxy(file.proxy ?? {}, root, findings).read();
   return {
     log: {
       level: log?.level ?? file.loglevel ?? 'info',
@@ -76,7 +68,7 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     },
     storage,
     http,
-    ...(file.proxy ? { proxy: told.proxy(file.proxy) } : {}),
+    ...(proxy === undefined ? {} : { proxy }),
     ...(auth === undefined ? {} : { auth }),
     validation: validation(file.validation ?? {}),
     catalog: { maxEntries: positive(file.catalog?.maxentries) },
@@ -157,27 +149,6 @@ class Effective {
       return `${driver} (by ${place.variable})`;
     });
     return `${names.join(' and ')}${advice}`;
-  }
-
-  proxy({ upstreams, allow }: NonNullable<File['proxy']>): ProxyConfig {
-    return {
-      upstreams: (upstreams ?? []).map(({ name, url, username, password, tagttl, timeout }, index) => {
-        const path = ['proxy', 'upstreams', index];
-        if (!url && !name.includes('.')) {
-          this.#problem([...path, 'url'], 'is missing: a short name does not say where the registry is');
-        }
-        if ((username ?? '') === '' && (password ?? '') !== '')
-          this.#problem([...path, 'username'], 'is missing, and password needs it');
-        return {
-          name,
-          url: orUndefined(url) ?? `https://${name === 'docker.io' ? 'registry-1.docker.io' : name}`,
-          ...(username ? { username, password: password ?? '' } : {}),
-          tagTtlMs: this.#duration(tagttl, [...path, 'tagttl']) ?? DEFAULT_TAG_TTL_MS,
-          timeoutMs: this.#duration(timeout, [...path, 'timeout']) ?? DEFAULT_UPSTREAM_TIMEOUT_MS,
-        };
-      }),
-      allow: allow ?? PUBLIC_REGISTRIES,
-    };
   }
 
   /** Without a login only this machine is served, unless an operator's file or word says otherwise. */
@@ -300,8 +271,4 @@ export function openingsOf({ auth, http }: Config): readonly string[] {
   return [
     `any login will do (auth.silly): everybody who can reach ${formatTcpAddress(http.addr)} may push and pull`,
   ];
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '::1' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }

@@ -111,7 +111,11 @@ function parseFile(root: MapNode, findings: Findings): File {
     leaveOut(input, path);
   }
   const rest = v.safeParse(fileSchema, input);
-  return rest.success ? rest.output : {};
+  if (rest.success) return rest.output;
+  // A value that stands for a whole section (`alice: plaintext`) goes with the section: nothing else must be told of it.
+  for (const { path = [] } of rest.issues) leaveOut(input, [String(path[0]?.key)]);
+  const last = v.safeParse(fileSchema, input);
+  return last.success ? last.output : {};
 }
 
 /** Removes the setting at the path from the schema's input; of a list the whole. */

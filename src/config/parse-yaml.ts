@@ -68,7 +68,11 @@ function tellErrors(document: Document.Parsed, places: (offset: number) => Place
     lines.add(line);
     // The parser is recursive, and catches its own overflow in places.
     const isOverflow = message.includes('call stack');
-    findings.problem(place, `not valid YAML: ${isOverflow ? 'nested too deeply' : withoutQuotes(message)}`);
+    const isStar = message.startsWith('Alias cannot be an empty string');
+    const told = isStar
+      ? 'a star stands for something else in YAML; put it in quotes: "*"'
+      : withoutQuotes(message);
+    findings.problem(place, `not valid YAML: ${isOverflow ? 'nested too deeply' : told}`);
   }
 }
 

@@ -5,6 +5,7 @@
 import * as v from 'valibot';
 import { parsePrefix } from './addresses.ts';
 import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
+import { proxySchema } from './proxy-schema.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
 
 const logLevel = () => v.nullish(oneOf('error', 'warn', 'info', 'debug'));
@@ -101,28 +102,6 @@ const validation = v.object({
   ),
 });
 
-const proxy = v.object({
-  upstreams: v.nullish(
-    v.array(
-      v.object({
-        name: textThat('a host or a short name in lower case', (typed) =>
-          /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*$/.test(typed) ? typed : undefined,
-        ),
-        url: v.nullish(
-          textThat('a URL such as "https://registry.example.com"', (typed) =>
-            /^https?:\/\/[^/\s?#]+\/?$/.test(typed) && URL.canParse(typed) ? typed : undefined,
-          ),
-        ),
-        username: v.nullish(text()),
-        password: v.nullish(secretText()),
-        tagttl: v.nullish(duration()),
-        timeout: v.nullish(duration(1)),
-      }),
-    ),
-  ),
-  allow: v.nullish(listOf(text('a host'))),
-});
-
 /** The whole file. */
 export const fileSchema = v.object({
   version: v.nullish(textThat('the version 0.1', (typed) => (typed === '0.1' ? typed : undefined))),
@@ -131,7 +110,7 @@ export const fileSchema = v.object({
   storage: v.nullish(storage),
   http: v.nullish(http),
   validation: v.nullish(validation),
-  proxy: v.nullish(proxy),
+  proxy: v.nullish(proxySchema),
   auth: v.nullish(authSchema),
   users: v.nullish(usersSchema),
   groups: v.nullish(groupsSchema),

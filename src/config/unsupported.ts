@@ -83,15 +83,6 @@ export const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   notifications: warn,
   redis: warn,
   health: { effect: 'warn', asks: hasEnabledPart },
-  'proxy.remoteurl': {
-    effect: 'refuse',
-    advice: 'it would serve its own images only, and let clients push',
-  },
-  // Without a remote URL they mean nothing, and with it there is a refusal already.
-  'proxy.username': accept,
-  'proxy.password': accept,
-  'proxy.ttl': accept,
-  'proxy.exec': accept,
   'proxy.cachewritetimeout': accept,
   policy: warn,
   reporting: warn,

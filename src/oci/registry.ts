@@ -21,6 +21,8 @@ export interface Registry {
    * undefined where that one is not cached.
    */
   mirrorOf?(namespace: string, name: RepositoryName): RepositoryName | undefined;
+  /** The one name of a repository that has several. Rights are asked for that one. */
+  canonicalName?(name: RepositoryName): RepositoryName;
 }
 
 export interface Repository {
@@ -46,6 +48,8 @@ export interface Page<T> {
   readonly items: readonly T[];
   /** Whether there is a next page, which begins after the last of `items`. */
   readonly more: boolean;
+  /** Set when the list could not be confirmed by the registry that it is a copy of. */
+  readonly stale?: boolean;
 }
 
 /** Content and what is known of it without reading it. */
@@ -112,6 +116,11 @@ export interface Uploads {
   finish(id: string, digest: Digest, chunk?: Chunk): Promise<Content>;
   /** Ends a session and forgets its bytes. @throws RegistryError `BLOB_UPLOAD_UNKNOWN` */
   cancel(id: string): Promise<void>;
+  /**
+   * Optional: bytes that have arrived, from `start` on and at most `most` of them, also while another process writes
+   * them. Empty when there are none yet; undefined when there is no such session (any more).
+   */
+  peek?(id: string, start: number, most: number): Promise<Uint8Array | undefined>;
 }
 
 export interface UploadStatus {
@@ -137,11 +146,15 @@ export interface Chunk {
 /** A manifest's exact bytes and what the registry knows of them. */
 export interface StoredManifest extends Content {
   readonly bytes: Uint8Array;
+  /** Set when the tag could not be confirmed by the registry that it is a copy of. */
+  readonly stale?: boolean;
 }
 
 export interface Manifests {
   /** @throws RegistryError `MANIFEST_UNKNOWN` */
   get(reference: Tag | Digest): Promise<StoredManifest>;
+  /** Optional: the same without the bytes, where that is cheaper. @throws RegistryError `MANIFEST_UNKNOWN` */
+  stat?(reference: Tag | Digest): Promise<Omit<StoredManifest, 'bytes'>>;
   /**
    * Checks and stores a manifest and points the tags at it, all or none.
    * @throws RegistryError `MANIFEST_INVALID`, `MANIFEST_BLOB_UNKNOWN` (one entry for each missing

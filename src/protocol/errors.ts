@@ -20,8 +20,9 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 
 /** A failure of the registry itself, as far as a client may know of it. */
 export interface Failure {
-  readonly status: 500 | 502 | 503;
+  readonly status: 429 | 500 | 502 | 503 | 504;
   readonly message: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** The answer to an error that is the client's to know. */
@@ -37,11 +38,11 @@ export function errorResponse(error: RegistryError, headers: Readonly<Record<str
 
 /** The answer to a failure of ours; its codes are the ones that clients know from the peers. */
 export function failureResponse(
-  { status, message }: Failure,
+  { status, message, headers: own }: Failure,
   headers: Readonly<Record<string, string>>,
 ): Response {
-  const code = status === 500 ? 'UNKNOWN' : 'UNAVAILABLE';
-  return json(status, { errors: [{ code, message }] }, headers);
+  const code = status === 500 ? 'UNKNOWN' : status === 429 ? 'TOOMANYREQUESTS' : 'UNAVAILABLE';
+  return json(status, { errors: [{ code, message }] }, { ...headers, ...own });
 }
 
 /** A JSON body with its exact length. */

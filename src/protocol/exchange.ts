@@ -39,6 +39,9 @@ export interface Exchange {
   readonly connection: Connection;
 }
 
+/** For what could not be confirmed by the registry that it is a copy of (RFC 7234 §5.5.1). */
+export const STALE = { Warning: '110 - "Response is Stale"' } as const;
+
 /** A URL of ours for a Location header: relative unless the registry was told its own address. */
 export function location({ settings }: Exchange, path: string): string {
   return `${settings.publicUrl ?? ''}${settings.prefix}${path}`;

@@ -107,7 +107,7 @@ async function answer(
 }
 
 /**
- * A read that names another registry is one of the repository that caches it here, also for its rights. Clients send `ns`
+ * The repository that is meant, by its one name: rights are asked for that. A read that names another registry is one of the repository that caches it here, also for its rights. Clients send `ns`
  * with everything that goes by a mirror's name; where nothing is cached it means nothing.
  */
 function mirrored(
@@ -116,10 +116,15 @@ function mirrored(
   query: string,
   registry: Registry,
 ): { readonly route: Route; readonly namespace?: string } {
-  if (!('name' in route) || !query.includes('ns=') || !READS.has(method)) return { route };
+  if (!('name' in route)) return { route };
+  if (!query.includes('ns=') || !READS.has(method)) {
+    const canonical = registry.canonicalName?.(route.name) ?? route.name;
+    return { route: canonical === route.name ? route : { ...route, name: canonical } };
+  }
   const namespace = new Query(query).one('ns');
   const name = namespace === undefined ? undefined : registry.mirrorOf?.(namespace, route.name);
-  return name === undefined || namespace === undefined ? { route } : { route: { ...route, name }, namespace };
+  if (name !== undefined && namespace !== undefined) return { route: { ...route, name }, namespace };
+  return { route: { ...route, name: registry.canonicalName?.(route.name) ?? route.name } };
 }
 
 function find(path: string, prefix: string): Route {

@@ -17,7 +17,13 @@ const MAX_REFERRERS = 1000;
 export async function getCatalog(exchange: Exchange): Promise<Response> {
   const { query, settings } = exchange;
   const limit = query.pageSize(USUAL_CATALOG, settings.maxCatalog);
-  const page = await pageOf(exchange, limit, (request) => visibleRepositories(exchange, request));
+  const { challenge } = exchange.actor;
+  const askLogin = () => {
+    if (challenge !== undefined) throw challenge();
+  };
+  const page = await pageOf(exchange, limit, (request) =>
+    visibleRepositories(exchange, request, undefined, askLogin),
+  );
   return list(exchange, '/v2/_catalog', limit, page, { repositories: page.items });
 }
 

@@ -2,10 +2,18 @@ import { type Digest, isDigest, parseDigest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
+import type { StoredManifest } from '../oci/registry.ts';
 import { readLimited } from './body.ts';
 import { entityTag, notModified, precondition } from './conditions.ts';
 import { badParameter } from './errors.ts';
-import { checkContentEncoding, checkDeletable, checkWritable, type Exchange, location } from './exchange.ts';
+import {
+  checkContentEncoding,
+  checkDeletable,
+  checkWritable,
+  type Exchange,
+  location,
+  STALE,
+} from './exchange.ts';
 
 /** Tags of one push: all that fit into the answer's `OCI-Tag` header within the usual 8 KiB of headers. */
 const MAX_TAGS = 46;
@@ -17,7 +25,12 @@ export async function getManifest(
   reference: string,
 ): Promise<Response> {
   const { request, method, registry } = exchange;
-  const manifest = await registry.repository(name).manifests.get(readable(reference));
+  const { manifests } = registry.repository(name);
+  const asked = readable(reference);
+  const manifest: Omit<StoredManifest, 'bytes'> & { readonly bytes?: Uint8Array } =
+    method === 'HEAD' && manifests.stat !== undefined
+      ? await manifests.stat(asked)
+      : await manifests.get(asked);
   const { digest } = manifest;
   const headers: Record<string, string> = {
     'Content-Type': manifest.mediaType,
@@ -27,12 +40,13 @@ export async function getManifest(
     'Content-Security-Policy': 'sandbox',
     'X-Content-Type-Options': 'nosniff',
     'Docker-Distribution-Api-Version': 'registry/2.0',
+    ...(manifest.stale === true ? STALE : {}),
   };
   if (notModified(request, digest)) {
     delete headers['Content-Length'];
     return new Response(null, { status: 304, headers });
   }
-  return new Response(method === 'HEAD' ? null : manifest.bytes, { headers });
+  return new Response(method === 'HEAD' ? null : (manifest.bytes ?? null), { headers });
 }
 
 /** A reference of a read: a bad tag is merely unknown (conformance asks for 404), a bad digest is said to be bad. */

@@ -8,11 +8,13 @@ const LOOKED_AT = 1000;
 /**
  * A page of the repositories that the actor sees and that `fits` takes. Whoever sees all of them pays for the page; else
  * the walk goes on until the page is full, past any number of names, as none of them may show as the page's end.
+ * `onHidden` is told of each name that is left out for want of a right; it may throw.
  */
 export async function visibleRepositories(
   exchange: Exchange,
   request: PageRequest,
   fits: (name: RepositoryName) => boolean = () => true,
+  onHidden: () => void = () => undefined,
 ): Promise<Page<RepositoryName>> {
   const { registry } = exchange;
   const sees = visible(exchange);
@@ -22,7 +24,11 @@ export async function visibleRepositories(
     const page = await registry.repositories(next);
     for (const name of page.items) {
       request.signal?.throwIfAborted();
-      if (!fits(name) || !(await sees(name))) continue;
+      if (!fits(name)) continue;
+      if (!(await sees(name))) {
+        onHidden();
+        continue;
+      }
       if (items.length === request.limit) return { items, more: true };
       items.push(name);
     }

@@ -26,7 +26,8 @@ export function parseBearerChallenge(header: string | null): BearerRequest | und
 export function isTrustedRealm(realm: URL, registry: URL): boolean {
   if (realm.username !== '' || realm.password !== '') return false;
   if (realm.protocol !== 'https:' && realm.protocol !== registry.protocol) return false;
-  if (realm.host === registry.host) return true;
+  // Also on another port: the token service of a small registry is often its neighbour.
+  if (realm.hostname === registry.hostname) return true;
   if (isAddress(realm.hostname) || isAddress(registry.hostname)) return false;
   return domainOf(realm.hostname) === domainOf(registry.hostname);
 }

@@ -1,122 +1,135 @@
 /**
- * One blob on its way from an upstream into the local registry, with any number of readers. What arrives goes to the upload
- * and to the readers that keep up; one that falls behind, or comes late, waits for the end and reads the rest of it from
- * the local registry. So memory is bounded by the readers' windows, and no reader holds up the others.
+ * One blob on its way from an upstream into the local registry, with any number of readers. What arrives goes to the
+ * upload and at once to the readers that keep up. One that comes late or falls behind reads what was written. So memory
+ * is bounded by the readers' windows, no reader holds up the others, and one that leaves stops nothing.
  */
 import type { Digest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
 import type { Repository } from '../oci/registry.ts';
+import { type Followed, followUpload, streamOf } from './follow-upload.ts';
 import type { FetchedBlob } from './upstream-content.ts';
 import { UpstreamFailure } from './upstream-failure.ts';
 
-/** Bytes that a reader may be behind. */
-const WINDOW = 4 * 1024 * 1024;
+/** Bytes that a reader may be behind and still be given what arrives. */
+const WINDOW = 1024 * 1024;
 /** Milliseconds without a byte after which an upstream is given up. */
 const STALLED_AFTER = 60_000;
 
+export interface TransferOptions {
+  readonly local: Repository;
+  readonly digest: Digest;
+  readonly fetched: FetchedBlob;
+  /** The session that the bytes go to. */
+  readonly upload: string;
+  /** Told of bytes as they arrive. */
+  readonly onBytes: (count: number) => void;
+  readonly stalledAfterMs?: number | undefined;
+}
+
 export class BlobTransfer {
-  /** The size that the upstream told. */
+  /** The size that the upstream told; undefined where it told none. */
   readonly size: number | undefined;
   /** Fulfilled when the blob is in the local registry; rejected when it will not be. */
   readonly done: Promise<void>;
-  readonly #local: Repository;
-  readonly #digest: Digest;
+  readonly #options: TransferOptions;
   readonly #readers = new Set<Reader>();
   #received = 0;
+  #wake: (() => void)[] = [];
 
-  constructor(local: Repository, digest: Digest, { size, body }: FetchedBlob) {
-    this.#local = local;
-    this.#digest = digest;
-    this.size = size;
-    this.done = this.#run(body);
+  constructor(options: TransferOptions) {
+    this.#options = options;
+    this.size = options.fetched.size;
+    this.done = this.#run();
     this.done.catch(() => undefined); // told to the readers
   }
 
-  /**
-   * The bytes from `start` up to `end`. The last of them are given only when the whole was found right, so that a client
-   * never takes wrong bytes for complete; a transfer that fails ends it with an error.
-   */
+  /** The bytes from `start` up to `end`; see `followUpload`. @throws Error where the size is not known */
   read(start: number, end: number): ReadableStream<Uint8Array> {
+    const { size } = this;
+    if (size === undefined) throw new Error('a transfer without a size cannot be read while it runs');
     const reader = new Reader(start, end, this.#received);
     this.#readers.add(reader);
-    const body = this.#bytesFor(reader, end);
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          try {
-            const { done, value } = await body.next();
-            if (done === true) controller.close();
-            else controller.enqueue(value);
-          } catch (error) {
-            controller.error(error);
-          }
-        },
-        cancel: async () => {
-          reader.fail(new Error('the client has left'));
-          await body.return(undefined);
-        },
-      },
-      { highWaterMark: 0 },
-    );
+    const leave = () => reader.fail(new Error('the client has left'));
+    return streamOf(this.#bytesFor(reader, end, size), leave);
   }
 
-  async *#bytesFor(reader: Reader, end: number): AsyncGenerator<Uint8Array, undefined> {
+  async *#bytesFor(reader: Reader, end: number, size: number): AsyncGenerator<Uint8Array, undefined> {
     try {
       for (let chunk = await reader.next(); chunk !== undefined; chunk = await reader.next()) {
-        if (reader.at >= end) await this.done;
+        if (reader.at >= size) await this.done;
         yield chunk;
       }
-      if (reader.at >= end) return;
-      await this.done;
-      const { body } = await this.#local.blobs.open(this.#digest, () => ({ start: reader.at, end }));
-      for await (const chunk of body instanceof Blob ? body.stream() : body) yield chunk;
     } finally {
       this.#readers.delete(reader);
     }
+    const { local, digest, upload } = this.#options;
+    const more = (than: number) => this.#more(than);
+    const followed: Followed = { local, digest, upload, size, done: this.done, more };
+    yield* followUpload(followed, reader.at, end);
+    return undefined;
   }
 
-  async #run(body: ReadableStream<Uint8Array>): Promise<void> {
-    const { uploads } = this.#local;
-    const { id } = await uploads.start();
+  /** Bytes are given to readers before they are written: so there may be a little to wait for after they arrived. */
+  #more(than: number): Promise<void> {
+    if (this.#received > than) return new Promise((resolve) => setTimeout(resolve, WRITTEN_AFTER_MS));
+    return new Promise((resolve) => {
+      this.#wake.push(resolve);
+      this.done.then(resolve, () => resolve());
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { local, digest, fetched, upload, onBytes, stalledAfterMs = STALLED_AFTER } = this.#options;
+    const stalled = new AbortController();
+    const giveUp = () => stalled.abort(new UpstreamFailure('the upstream has stopped sending'));
+    const watch = setTimeout(giveUp, stalledAfterMs);
+    const passed = fetched.body.pipeThrough(
+      new TransformStream<Uint8Array, Uint8Array>({
+        transform: (chunk, controller) => {
+          watch.refresh();
+          onBytes(chunk.byteLength);
+          this.#pass(chunk);
+          controller.enqueue(chunk);
+        },
+      }),
+    );
     try {
-      const passed = body.pipeThrough(
-        new TransformStream<Uint8Array, Uint8Array>({
-          transform: (chunk, controller) => {
-            this.#received += chunk.byteLength;
-            watch.refresh();
-            for (const reader of this.#readers) reader.take(chunk, this.#received);
-            controller.enqueue(chunk);
-          },
-        }),
-      );
-      const stalled = new AbortController();
-      const watch = setTimeout(
-        () => stalled.abort(new UpstreamFailure('the upstream has stopped sending')),
-        STALLED_AFTER,
-      );
-      try {
-        await uploads.finish(id, this.#digest, {
-          body: passed,
-          signal: stalled.signal,
-          ...(this.size === undefined ? {} : { size: this.size }),
-        });
-      } finally {
-        clearTimeout(watch);
-      }
+      await local.uploads.finish(upload, digest, {
+        body: passed,
+        signal: stalled.signal,
+        ...(this.size === undefined ? {} : { size: this.size }),
+      });
       for (const reader of this.#readers) reader.end();
-    } catch (error) {
-      await uploads.cancel(id).catch(() => undefined);
+    } catch (reason) {
+      await local.uploads.cancel(upload).catch(() => undefined);
+      // Of ours it says that the bytes are not those of the digest, or not as many as were announced.
+      const error =
+        reason instanceof RegistryError ? new UpstreamFailure(`${digest}: ${reason.message}`) : reason;
       for (const reader of this.#readers) reader.fail(error);
       throw error;
+    } finally {
+      clearTimeout(watch);
     }
+  }
+
+  #pass(chunk: Uint8Array): void {
+    this.#received += chunk.byteLength;
+    for (const reader of this.#readers) reader.take(chunk, this.#received);
+    const waiting = this.#wake;
+    this.#wake = [];
+    for (const wake of waiting) wake();
   }
 }
 
-/** One client of a transfer. */
+/** Milliseconds after which bytes that arrived are looked for in the upload again. */
+const WRITTEN_AFTER_MS = 10;
+
+/** One client of a transfer, as long as it is given what arrives. */
 class Reader {
   /** The place of the next byte that it has not been given. */
   at: number;
   readonly #end: number;
-  /** Whether it gets what arrives; else it waits for the end. */
+  /** Whether it gets what arrives; else it has to read what was written. */
   #follows: boolean;
   readonly #queue: Uint8Array[] = [];
   #queued = 0;
@@ -154,7 +167,7 @@ class Reader {
     this.#wake();
   }
 
-  /** The next bytes that arrived; undefined when there are no more to follow. @throws what it was failed with */
+  /** The next bytes that arrived; undefined when there are no more to be given. @throws what it was failed with */
   async next(): Promise<Uint8Array | undefined> {
     for (;;) {
       if (this.#over !== undefined && 'error' in this.#over) throw this.#over.error;

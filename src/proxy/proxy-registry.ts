@@ -1,127 +1,186 @@
-/** The registry of both: our own repositories, and below `proxy/` those of others. */
+/** The registry of both: our own repositories, and those of others. */
 import type { Logger } from '../log.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest, Registry, Repository } from '../oci/registry.ts';
-import type { BlobTransfer } from './blob-transfer.ts';
-import { type CacheTools, CachedRepository } from './cached-repository.ts';
-import { TagFreshness } from './tag-freshness.ts';
-import { Upstream } from './upstream.ts';
+import { Absences } from './absences.ts';
+import { RecentLists } from './cached-lists.ts';
+import type { CacheTools } from './cached-place.ts';
+import { CachedRepository } from './cached-repository.ts';
+import { CacheSpace } from './cache-space.ts';
+import type { CachedContent, StateStorage } from './cache-state.ts';
+import { FallbackRepository } from './fallback-repository.ts';
+import { found } from './found.ts';
+import { CacheStatistics } from './statistics.ts';
+import { TagRecords } from './tag-records.ts';
+import { Transfers } from './transfers.ts';
 import { UpstreamContent } from './upstream-content.ts';
+import { PROXY } from './upstream-names.ts';
 import {
-  canonicalUpstream,
-  parseProxyName,
-  PROXY,
-  proxyName,
-  upstreamRepository,
-  upstreamUrl,
-} from './upstream-names.ts';
-import type { UpstreamCredentials } from './upstream-tokens.ts';
-
-export interface UpstreamConfig {
-  /** As paths name it: a host, or a short name. */
-  readonly name: string;
-  readonly url: string;
-  readonly credentials?: UpstreamCredentials | undefined;
-  /** How long a tag is good without asking for it again, in milliseconds. */
-  readonly tagTtlMs: number;
-  readonly timeoutMs: number;
-}
+  type UpstreamConfig,
+  type UpstreamDefaults,
+  type UpstreamRepository,
+  Upstreams,
+} from './upstreams.ts';
 
 export interface ProxyOptions {
   readonly own: Registry;
   /** The same storage, by a registry that takes manifests of which the content is not here yet. */
   readonly cache: Registry;
+  /** The same storage, for what the cache remembers of itself. */
+  readonly storage: StateStorage;
+  /** Removes the bytes of digests to which no repository has a link. */
+  readonly reclaim: (digests: readonly Digest[]) => Promise<void>;
   readonly upstreams: readonly UpstreamConfig[];
-  /** Hosts that a path may name without being configured. `*` is any. */
+  readonly defaults: UpstreamDefaults;
+  /** Hosts that a path may name without being configured. `*` is any public one. */
   readonly allow: readonly string[];
-  readonly log: Pick<Logger, 'warn'>;
+  /** The upstream's name whose repositories are served by unprefixed names, where we have none of our own. */
+  readonly fallback?: string | undefined;
+  /** Whether unprefixed names can be pushed to although there is a fallback. */
+  readonly pushBeside?: boolean | undefined;
+  /** What the cache may take, in bytes. */
+  readonly maxBytes?: number | undefined;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+  /** Told of everything that other processes of this server should know; plain JSON. */
+  readonly tell?: ((message: unknown) => void) | undefined;
+  /** Milliseconds since 1970. */
+  readonly now?: (() => number) | undefined;
+  readonly touchEveryMs?: number | undefined;
+  readonly stalledAfterMs?: number | undefined;
 }
 
-const USUAL = { tagTtlMs: 60_000, timeoutMs: 15_000 };
-/** Upstreams that are remembered beside those of the configuration. */
-const MAX_UPSTREAMS = 1_000;
-
-interface Reached {
-  readonly upstream: Upstream;
-  readonly tools: CacheTools;
+/** Messages that a process sends to the others of its server. */
+interface LimitTaken {
+  readonly subject: 'upstream limit';
+  readonly upstream: string;
 }
+
+/** Milliseconds for which the same repository's staleness is not told again. */
+const TELL_STALE_EVERY = 60_000;
 
 export class ProxyRegistry implements Registry {
+  readonly statistics: CacheStatistics;
+  readonly space: CacheSpace;
   readonly #options: ProxyOptions;
-  readonly #reached = new Map<string, Reached>();
-  readonly #shared = {
-    freshness: new TagFreshness(),
-    transfers: new Map<string, Promise<BlobTransfer | undefined>>(),
-    resolving: new Map<string, Promise<Digest>>(),
-  };
+  readonly #upstreams: Upstreams;
+  readonly #tools: CacheTools;
+  readonly #recent = new RecentLists();
+  readonly #toldStale = new Map<string, number>();
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    const { storage, maxBytes, log, reclaim, tell, now = Date.now, touchEveryMs, stalledAfterMs } = options;
+    this.statistics = new CacheStatistics(tell);
+    const { statistics } = this;
+    this.#upstreams = new Upstreams({
+      ...options,
+      statistics,
+      onTaken: (upstream) => tell?.({ subject: 'upstream limit', upstream } satisfies LimitTaken),
+    });
+    this.space = new CacheSpace({
+      storage,
+      maxBytes,
+      ttlOf: (name) => this.#upstreams.ttlOf(name),
+      unlink: (content) => this.#unlink(content),
+      reclaim,
+      log,
+      now,
+      ...(touchEveryMs === undefined ? {} : { touchEveryMs }),
+    });
+    this.#tools = {
+      records: new TagRecords(storage),
+      space: this.space,
+      transfers: new Transfers({ storage, space: this.space, statistics, stalledAfterMs }),
+      absences: new Absences(now),
+      statistics,
+      running: new Map(),
+      now,
+      onStale: (name, reason) => this.#warnStale(name, reason),
+    };
   }
 
   repository(name: RepositoryName): Repository {
-    const { own, cache } = this.#options;
-    if (!name.startsWith(`${PROXY}/`)) return own.repository(name);
-    const parsed = parseProxyName(name);
-    if (parsed === undefined) throw unknownUpstream(name);
-    const { upstream, tools } = this.#reach(parsed.upstream, name);
-    const kept = `${PROXY}/${parsed.upstream}/${parsed.repository}` as RepositoryName;
-    return new CachedRepository(
-      cache.repository(kept),
-      new UpstreamContent(upstream, parsed.repository),
-      tools,
-    );
+    const { own, fallback, pushBeside = false } = this.#options;
+    const upstream = this.#upstreams.find(name);
+    if (upstream !== undefined) return this.#cached(upstream);
+    if (name.startsWith(`${PROXY}/`)) throw unknownUpstream(name);
+    const behind = fallback === undefined ? undefined : this.#upstreams.mirrored(fallback, name);
+    if (behind === undefined || !this.#upstreams.isAllowed(behind)) return own.repository(name);
+    return new FallbackRepository(own.repository(name), () => this.#cached(behind), pushBeside);
   }
 
   mirrorOf(namespace: string, name: RepositoryName): RepositoryName | undefined {
-    if (name.startsWith(`${PROXY}/`)) return undefined;
-    const repository = upstreamRepository(namespace, name);
-    const here = proxyName(repository);
-    return here !== undefined && this.#isReachable(repository.upstream) ? here : undefined;
+    // Who names the registry of a mirror by its path here says the same twice.
+    if (this.#upstreams.find(name) !== undefined) return undefined;
+    return this.#upstreams.mirrored(namespace, name)?.name;
+  }
+
+  canonicalName(name: RepositoryName): RepositoryName {
+    return this.#upstreams.find(name)?.name ?? name;
+  }
+
+  /** Whether what is read by that name may be another registry's: clients send such names the logins of that one. */
+  isMirrored(name: RepositoryName): boolean {
+    return this.#upstreams.find(name) !== undefined || this.#options.fallback !== undefined;
   }
 
   repositories(page: PageRequest): Promise<Page<RepositoryName>> {
     return this.#options.own.repositories(page);
   }
 
-  #configured(host: string): UpstreamConfig | undefined {
-    return this.#options.upstreams.find((one) => canonicalUpstream(one.name) === host);
+  /** Takes what another process of this server told. */
+  take(message: unknown): void {
+    const { subject } = message as { subject?: unknown };
+    if (subject === 'cache statistics')
+      this.statistics.take(message as Parameters<CacheStatistics['take']>[0]);
+    if (subject === 'upstream limit') {
+      this.#upstreams.reach((message as LimitTaken).upstream).tools.limit?.note();
+    }
   }
 
-  #isReachable(host: string): boolean {
-    if (this.#configured(host) !== undefined) return true;
-    const isAllowed = this.#options.allow.some((one) => one === '*' || canonicalUpstream(one) === host);
-    // A path names a public registry, never a machine of this network.
-    return isAllowed && host.includes('.') && !/^[\d.]+$/.test(host);
+  /** What is to be done now and then, and at the start: ends what a crash left, and makes room. */
+  async sweep(): Promise<void> {
+    await this.#tools.transfers.sweep((name) => this.#options.cache.repository(name));
+    await this.space.sweep();
   }
 
-  #reach(host: string, name: RepositoryName): Reached {
-    const known = this.#reached.get(host);
-    if (known !== undefined) return known;
-    if (!this.#isReachable(host)) throw unknownUpstream(name);
-    const { log } = this.#options;
-    const config = this.#configured(host);
-    const { tagTtlMs, timeoutMs } = config ?? USUAL;
-    const url = config === undefined ? upstreamUrl(host) : new URL(config.url);
-    const reached: Reached = {
-      upstream: new Upstream({ name: host, url, credentials: config?.credentials, timeoutMs }),
-      tools: {
-        ...this.#shared,
-        tagTtlMs,
-        onStale: (stale, reason) => log.warn(`${stale}: what is kept is served`, { reason }),
-      },
+  #cached(repository: UpstreamRepository): Repository {
+    if (!this.#upstreams.isAllowed(repository)) throw notAllowed(repository.name);
+    const { tools, tagTtlMs } = this.#upstreams.reach(repository.upstream);
+    const place = {
+      local: this.#options.cache.repository(repository.name),
+      upstream: new UpstreamContent(tools, repository.repository),
+      tagTtlMs,
+      tools: this.#tools,
     };
-    this.#reached.set(host, reached);
-    if (this.#reached.size > MAX_UPSTREAMS) this.#reached.clear();
-    return reached;
+    return new CachedRepository(place, this.#recent);
+  }
+
+  async #unlink({ name, kind, digest }: CachedContent): Promise<void> {
+    const repository = this.#options.cache.repository(name);
+    await found(kind === 'blobs' ? repository.blobs.delete(digest) : repository.manifests.delete(digest));
+  }
+
+  #warnStale(name: RepositoryName, reason: string): void {
+    const now = Date.now();
+    if (now - (this.#toldStale.get(name) ?? 0) < TELL_STALE_EVERY) return;
+    if (this.#toldStale.size > 1_000) this.#toldStale.clear();
+    this.#toldStale.set(name, now);
+    this.#options.log.warn(`${name}: what is kept is served`, { reason });
   }
 }
 
 function unknownUpstream(name: string): RegistryError {
   return new RegistryError('NAME_UNKNOWN', 'this registry caches nothing under that name', {
     status: 404,
+    detail: { name },
+  });
+}
+
+function notAllowed(name: string): RegistryError {
+  return new RegistryError('DENIED', 'this registry does not cache that repository of the upstream', {
     detail: { name },
   });
 }

@@ -34,10 +34,15 @@ export function isPublicAddress(address: string): boolean {
   return version !== 0 && !PRIVATE.check(plain, version === 6 ? 'ipv6' : 'ipv4');
 }
 
-/** Whether all addresses of a host, by its name as it is now, are public. @throws Error when there is no such host */
-export async function isPublicHost(hostname: string): Promise<boolean> {
+/**
+ * An address of a host, of which all are public as its name is resolved now. Who connects must use this very address: the
+ * next answer of the name service may be another.
+ * @throws Error when there is no such host
+ * @returns undefined when any of its addresses is not public
+ */
+export async function publicAddressOf(hostname: string): Promise<string | undefined> {
   const plain = hostname.replace(/^\[|\]$/g, '');
-  if (isIP(plain) !== 0) return isPublicAddress(plain);
+  if (isIP(plain) !== 0) return isPublicAddress(plain) ? plain : undefined;
   const addresses = await lookup(plain, { all: true });
-  return addresses.length > 0 && addresses.every(({ address }) => isPublicAddress(address));
+  return addresses.every(({ address }) => isPublicAddress(address)) ? addresses[0]?.address : undefined;
 }

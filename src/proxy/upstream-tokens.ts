@@ -1,6 +1,10 @@
-/** Tokens for one upstream: one for each scope, kept until shortly before it ends. */
+/** Tokens for one upstream: one for each scope and login, kept until shortly before it ends. */
+import { createHash } from 'node:crypto';
 import { type BearerRequest, isTrustedRealm } from './bearer-challenge.ts';
-import { UpstreamFailure } from './upstream-failure.ts';
+import { readLimited } from './read-limited.ts';
+import type { OutgoingRequest } from './send.ts';
+import type { UpstreamCredentials } from './upstream-credentials.ts';
+import { retryAfterOf, UpstreamFailure } from './upstream-failure.ts';
 
 /** What a token service that says nothing about it means, in seconds (distribution). */
 const USUAL_LIFE = 60;
@@ -8,11 +12,8 @@ const USUAL_LIFE = 60;
 const RENEW_BEFORE = 10;
 const MAX_ANSWER = 64 * 1024;
 const MAX_KEPT = 1_000;
-
-export interface UpstreamCredentials {
-  readonly username: string;
-  readonly password: string;
-}
+/** The name by which a credential helper says that the secret is a refresh token (docker). */
+const IDENTITY_TOKEN = '<token>';
 
 interface Kept {
   readonly token: string;
@@ -22,64 +23,65 @@ interface Kept {
 
 export class UpstreamTokens {
   readonly #registry: URL;
-  readonly #credentials: UpstreamCredentials | undefined;
+  readonly #send: (request: OutgoingRequest) => Promise<Response>;
   readonly #kept = new Map<string, Kept>();
   readonly #running = new Map<string, Promise<string>>();
 
-  constructor(registry: URL, credentials: UpstreamCredentials | undefined) {
+  constructor(registry: URL, send: (request: OutgoingRequest) => Promise<Response>) {
     this.#registry = registry;
-    this.#credentials = credentials;
+    this.#send = send;
   }
 
   /** A token for the scope that is known to be good for a while. */
-  known(scope: string): string | undefined {
-    const kept = this.#kept.get(scope);
+  known(scope: string, credentials: UpstreamCredentials | undefined): string | undefined {
+    const kept = this.#kept.get(keyOf(scope, credentials));
     return kept !== undefined && kept.until > Date.now() ? kept.token : undefined;
   }
 
-  forget(scope: string): void {
-    this.#kept.delete(scope);
+  forget(scope: string, credentials: UpstreamCredentials | undefined): void {
+    this.#kept.delete(keyOf(scope, credentials));
   }
 
   /** Asks for a token; those who ask for the same one at the same moment share the question. @throws UpstreamFailure */
-  get(challenge: BearerRequest, scope: string, signal: AbortSignal): Promise<string> {
+  get(
+    challenge: BearerRequest,
+    scope: string,
+    credentials: UpstreamCredentials | undefined,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const key = keyOf(scope, credentials);
     const running =
-      this.#running.get(scope) ??
-      this.#ask(challenge, scope, signal).finally(() => this.#running.delete(scope));
-    this.#running.set(scope, running);
+      this.#running.get(key) ??
+      this.#ask(challenge, scope, credentials, signal).finally(() => this.#running.delete(key));
+    this.#running.set(key, running);
     return running;
   }
 
-  async #ask({ realm, service }: BearerRequest, scope: string, signal: AbortSignal): Promise<string> {
+  async #ask(
+    { realm, service }: BearerRequest,
+    scope: string,
+    credentials: UpstreamCredentials | undefined,
+    signal: AbortSignal,
+  ): Promise<string> {
     if (!isTrustedRealm(realm, this.#registry)) {
       throw new UpstreamFailure(
         `${this.#registry.host} sends us to ${realm.host} for a token, which is another domain`,
       );
     }
-    const url = new URL(realm);
-    if (service !== undefined) url.searchParams.set('service', service);
-    url.searchParams.set('scope', scope);
-    const headers: Record<string, string> = { accept: 'application/json' };
-    if (this.#credentials !== undefined) {
-      const { username, password } = this.#credentials;
-      headers['authorization'] = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
-    }
     // Not followed anywhere: the credentials are for the realm.
-    const answer = await fetch(url, { headers, redirect: 'manual', signal });
-    if (answer.status !== 200) {
+    const answer = await this.#send({ ...requestFor(realm, service, scope, credentials), signal });
+    const { status } = answer;
+    if (status !== 200) {
       await answer.body?.cancel();
-      throw new UpstreamFailure(`${url.host} answered ${answer.status} to the question for a token`, {
-        status: answer.status,
+      throw new UpstreamFailure(`${realm.host} answered ${status} to the question for a token`, {
+        status,
+        retryAfter: retryAfterOf(answer.headers.get('retry-after')),
       });
     }
-    const text = await readText(answer);
-    const body = JSON.parse(text) as { token?: unknown; access_token?: unknown; expires_in?: unknown } | null;
-    const token = body?.token ?? body?.access_token;
-    if (typeof token !== 'string' || token === '' || /[^\x21-\x7e]/.test(token)) {
-      throw new UpstreamFailure(`${url.host} gave no token`);
-    }
-    const life = typeof body?.expires_in === 'number' ? body.expires_in : USUAL_LIFE;
-    this.#kept.set(scope, { token, until: Date.now() + Math.max(1, life - RENEW_BEFORE) * 1000 });
+    const { token, life } = readToken(await readLimited(answer, MAX_ANSWER, 'token'), realm.host);
+    const key = keyOf(scope, credentials);
+    this.#kept.delete(key);
+    this.#kept.set(key, { token, until: Date.now() + Math.max(1, life - RENEW_BEFORE) * 1000 });
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= MAX_KEPT) break;
       this.#kept.delete(oldest);
@@ -88,13 +90,52 @@ export class UpstreamTokens {
   }
 }
 
-async function readText(answer: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of answer.body ?? []) {
-    size += chunk.byteLength;
-    if (size > MAX_ANSWER) throw new UpstreamFailure('the answer to the question for a token is too large');
-    chunks.push(chunk);
+function requestFor(
+  realm: URL,
+  service: string | undefined,
+  scope: string,
+  credentials: UpstreamCredentials | undefined,
+): Omit<OutgoingRequest, 'signal'> {
+  const headers: Record<string, string> = { accept: 'application/json', 'accept-encoding': 'identity' };
+  if (credentials?.username === IDENTITY_TOKEN) {
+    const form = new URLSearchParams({
+      grant_type: 'refresh_token',
+      refresh_token: credentials.password,
+      client_id: 'entrepot',
+      scope,
+      ...(service === undefined ? {} : { service }),
+    });
+    const type = { 'content-type': 'application/x-www-form-urlencoded' };
+    return { method: 'POST', url: realm, headers: { ...headers, ...type }, body: form.toString() };
   }
-  return Buffer.concat(chunks).toString('utf8');
+  const url = new URL(realm);
+  if (service !== undefined) url.searchParams.set('service', service);
+  url.searchParams.set('scope', scope);
+  if (credentials !== undefined) {
+    const { username, password } = credentials;
+    headers['authorization'] = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+  }
+  return { method: 'GET', url, headers };
+}
+
+function readToken(bytes: Uint8Array, host: string): { readonly token: string; readonly life: number } {
+  let body: { token?: unknown; access_token?: unknown; expires_in?: unknown } | null;
+  try {
+    body = JSON.parse(Buffer.from(bytes).toString('utf8')) as typeof body;
+  } catch {
+    body = null;
+  }
+  const token = body?.token ?? body?.access_token;
+  if (typeof token !== 'string' || token === '' || /[^\x21-\x7e]/.test(token)) {
+    throw new UpstreamFailure(`${host} gave no token`);
+  }
+  return { token, life: typeof body?.expires_in === 'number' ? body.expires_in : USUAL_LIFE };
+}
+
+/** Tokens of one login are not those of another, and no key holds a password. */
+function keyOf(scope: string, credentials: UpstreamCredentials | undefined): string {
+  if (credentials === undefined) return scope;
+  const { username, password } = credentials;
+  const login = createHash('sha256').update(`${username.length}:${username}${password}`).digest('base64');
+  return `${scope} ${login}`;
 }

@@ -7,6 +7,7 @@ import type { Blobs, ByteRange, Content } from '../oci/registry.ts';
 import { blobKey, layerLinkKey, revisionLinkKey } from './layout.ts';
 import type { BlobSources } from './blob-sources.ts';
 import type { Objects } from './objects.ts';
+import { presentSize } from './trash.ts';
 
 /** A blob that a repository has: where its bytes are, and how many. */
 interface Found {
@@ -74,6 +75,11 @@ export class StoredBlobs implements Blobs {
     // The link is copied with the digest that it names, which may not be the one asked for (layout.ts).
     const target = (await this.#objects.link(layerLinkKey(source, digest))) ?? digest;
     await this.#objects.writeLink(layerLinkKey(this.#name, digest), target);
+    // Looked at again, as the bytes may be on their way out (trash.ts).
+    if (!(await hasBlob(this.#objects, this.#name, digest))) {
+      await this.#objects.driver.delete([layerLinkKey(this.#name, digest)]);
+      return undefined;
+    }
     this.#sources.note(digest, this.#name);
     return found.content;
   }
@@ -93,10 +99,9 @@ async function findBlob(objects: Objects, name: RepositoryName, digest: Digest):
   const target =
     (await objects.link(layerLinkKey(name, digest))) ?? (await objects.link(revisionLinkKey(name, digest)));
   if (target === undefined) return undefined;
-  const key = blobKey(target);
-  const size = await objects.size(key);
+  const size = await presentSize(objects, target);
   if (size === undefined) return undefined;
-  return { key, content: { digest, size, mediaType: MEDIA_TYPE.octetStream } };
+  return { key: blobKey(target), content: { digest, size, mediaType: MEDIA_TYPE.octetStream } };
 }
 
 /** Whether a repository has the blob: linked, and its bytes are there. */

@@ -5,6 +5,8 @@
  *
  *     docker/registry/v2/
  *       _entrepot/tmp/                                   * files that are being written
+ *       _entrepot/trash/                                 * bytes that nobody links to, for a while (trash.ts)
+ *       _entrepot/cache/                                 * what the cache of other registries remembers (proxy/cache-state.ts)
  *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
  *       repositories/<name>/
  *         _layers/<alg>/<hex>/link                         digest of a blob that the repository may serve
@@ -34,6 +36,12 @@ const ROOT = 'docker/registry/v2';
  */
 export const DRIVER_FOLDER = `${ROOT}/_entrepot`;
 
+export const TRASH = `${DRIVER_FOLDER}/trash/`;
+
+export function trashKey(digest: Digest): string {
+  return `${TRASH}${algorithmOf(digest)}-${hexOf(digest)}`;
+}
+
 export const REPOSITORIES = `${ROOT}/repositories/`;
 
 function path(digest: Digest): string {
@@ -60,6 +68,10 @@ export function layerLinkKey(name: RepositoryName, digest: Digest): string {
 
 export function repositoryMarkKey(name: RepositoryName): string {
   return `${REPOSITORIES}${name}/_layers/_repository`;
+}
+
+export function revisionsPrefix(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_manifests/revisions/`;
 }
 
 export function revisionLinkKey(name: RepositoryName, digest: Digest): string {

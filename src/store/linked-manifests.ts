@@ -8,6 +8,7 @@ import { blobKey, revisionLinkKey } from './layout.ts';
 import type { ManifestCache } from './manifest-cache.ts';
 import type { ManifestRules } from './manifest-rules.ts';
 import type { Objects } from './objects.ts';
+import { presentSize } from './trash.ts';
 
 /** What the manifests of all repositories of one process share. */
 export interface ManifestTools {
@@ -26,6 +27,7 @@ export async function readLinkedManifest(
   if (target === undefined) return undefined;
   const cached = cache.get(target);
   if (cached !== undefined) return cached;
+  if ((await presentSize(objects, target)) === undefined) return undefined;
   const bytes = await objects.bytes(blobKey(target));
   if (bytes === undefined) return undefined;
   const { mediaType } = readStoredManifest(bytes);

@@ -11,6 +11,7 @@ import { type ManifestTools, readLinkedManifest, subjectOf, unknownManifest } fr
 import { checkReferences } from './manifest-rules.ts';
 import { linkBytes } from './objects.ts';
 import { deleteReferrer, referrerChange } from './referrers.ts';
+import { presentSize } from './trash.ts';
 import { deleteTagWhere, resolveTag, tagsOf, writeTags } from './tags.ts';
 
 export class StoredManifests implements Manifests {
@@ -62,6 +63,10 @@ export class StoredManifests implements Manifests {
       return changes.filter((change) => change !== undefined);
     };
     await writeTags(objects, this.#name, { tags, digest, missing, precondition });
+    // They may have been on their way out when they were found (trash.ts).
+    if ((await presentSize(objects, digest)) === undefined) {
+      await objects.commit([{ write: blobKey(digest), bytes }]);
+    }
     cache.set({ ...content, bytes });
     return { content, subject };
   }

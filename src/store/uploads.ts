@@ -13,6 +13,7 @@ import { blobKey, layerLinkKey, uploadPrefix } from './layout.ts';
 import type { LiveDigests } from './live-digests.ts';
 import { linkBytes, type Objects, streamOf } from './objects.ts';
 import { receive } from './receive.ts';
+import { presentSize } from './trash.ts';
 
 /** What the uploads of all repositories of one process share. */
 export interface UploadTools {
@@ -101,6 +102,25 @@ export class StoredUploads implements Uploads {
       await this.#commit(session, digest);
       return { digest, size: session.offset, mediaType: MEDIA_TYPE.octetStream };
     });
+  }
+
+  async peek(id: string, start: number, most: number): Promise<Uint8Array | undefined> {
+    const { objects } = this.#tools;
+    const prefix = uploadPrefix(this.#name, id);
+    // Looked for twice: between the two steps the file may change its name.
+    for (let round = 0; round < 2; round += 1) {
+      const file = await findUploadFile(objects, prefix);
+      if (file === undefined) return undefined;
+      const end = Math.min(file.size, start + most);
+      if (end <= start) return new Uint8Array();
+      try {
+        const body = await objects.driver.read(file.key, { start, end });
+        return new Uint8Array(await new Response(body).arrayBuffer());
+      } catch (error) {
+        if (await objects.exists(file.key)) throw error;
+      }
+    }
+    return undefined;
   }
 
   async cancel(id: string): Promise<void> {
@@ -203,10 +223,10 @@ export class StoredUploads implements Uploads {
     // From here on the session is over for everybody else, also while its file moves.
     await objects.driver.delete([`${prefix}startedat`], { volatile: true });
     const link = { write: layerLinkKey(this.#name, digest), bytes: linkBytes(digest) };
-    if (settled) {
-      await objects.commit([link]);
-      await claim.discard();
-    } else {
+    if (settled) await objects.commit([link]);
+    // They may have been on their way out when they were found (trash.ts).
+    if (settled && (await presentSize(objects, digest)) !== undefined) await claim.discard();
+    else {
       await claim.commit(key, link);
       await objects.driver.delete([prefix], { volatile: true });
     }

@@ -252,3 +252,24 @@ test('security 32: no credential gets into the log', async () => {
   await registry.send('/v2/token', { method: 'POST', headers: type, body: form.toString() });
   expect(registry.lines.join('\n')).not.toContain(canary);
 });
+
+test('a catalog that leaves something out asks for a login first; one that is whole does not', async () => {
+  const anonymous = await startRegistry(
+    AUTH,
+    USERS,
+    'acl: [{account: admin, actions: "*"}, {anonymous: true, name: public/*, actions: pull}]',
+  );
+  await pushImage(anonymous, basic('admin'), 'public/app');
+  expect((await anonymous.send('/v2/_catalog')).status).toBe(200);
+  await pushImage(anonymous, basic('admin'), 'team/app');
+  const answer = await anonymous.send('/v2/_catalog');
+  expect([answer.status, answer.headers.get('www-authenticate')]).toEqual([
+    401,
+    expect.stringContaining('scope="registry:catalog:*"'),
+  ]);
+  // A token for nobody in particular says that there is no login to be had.
+  const ask = await anonymous.send('/v2/token?scope=registry:catalog:*');
+  const { token } = (await ask.json()) as { token: string };
+  const list = await anonymous.send('/v2/_catalog', { headers: { authorization: `Bearer ${token}` } });
+  expect(await list.json()).toEqual({ repositories: ['public/app'] });
+});

@@ -9,7 +9,10 @@ describe('without a file', () => {
   test('the registry serves this machine from ./registry-data, and deleting works', async () => {
     const { config, warnings, file } = await loadConfig({ env: {} });
     expect({ warnings, file }).toEqual({ warnings: [], file: undefined });
-    expect(config).toEqual({
+    const { proxy, ...rest } = config;
+    expect(proxy).toMatchObject({ upstreams: [], defaults: { tagTtlMs: 60_000, ttlMs: 604_800_000 } });
+    expect(proxy?.allow).toContain('docker.io');
+    expect(rest).toEqual({
       log: { level: 'info', formatter: 'text', fields: {}, accessLog: true },
       storage: {
         driver: { kind: 'filesystem', rootDirectory: resolve('registry-data'), maxThreads: 100 },
@@ -267,5 +270,26 @@ describe('single meanings', () => {
     expect((await loaded('version: 0.1\nstorage: filesystem')).storage.driver).toMatchObject({
       rootDirectory: '/var/lib/registry',
     });
+  });
+});
+
+describe('one mistake', () => {
+  test.each([
+    ['acess: {pull: users}', 'acess: unknown setting; did you mean access?'],
+    ['user: {a: x}', 'user: unknown setting; did you mean users?'],
+    ['acls: []', 'acls: unknown setting; did you mean acl?'],
+  ])('%s would let everybody in, and is refused', async (line, problem) => {
+    expect((await load(minimal(line))).problems).toEqual([`config.yml:3:1: ${problem}`]);
+  });
+
+  test('of an account is told alone, not as if there were no storage', async () => {
+    const { problems } = await load(minimal('users: {alice: plaintext}'));
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain('users.alice.password: expected a bcrypt hash');
+  });
+
+  test('that YAML has another sense for is told as it is', async () => {
+    const { problems } = await load(minimal('acl: [{account: *, name: a, actions: pull}]'));
+    expect(problems[0]).toContain('put it in quotes: "*"');
   });
 });

@@ -4,10 +4,6 @@ import { load, minimal } from './config-file.ts';
 describe('what would open what the operator closed is refused', () => {
   const lines: readonly (readonly [line: string, problem: string])[] = [
     [
-      'proxy: {remoteurl: https://example.com}',
-      '9: proxy.remoteurl: is not supported yet: it would serve its own images only, and let clients push',
-    ],
-    [
       'http: {tls: {letsencrypt: {cachefile: c}}}',
       '14: http.tls.letsencrypt: is not supported yet: without it the registry would speak plain HTTP; ' +
         'give http.tls.certificate and http.tls.key',

@@ -1,6 +1,6 @@
 import { describe, expect, spyOn, test } from 'bun:test';
 import * as fc from 'fast-check';
-import { fill, glob, globOfParts } from '../../src/auth/glob.ts';
+import { fill, glob, globOfParts } from '../../src/oci/glob.ts';
 
 const TABLE: readonly (readonly [pattern: string, yes: readonly string[], no: readonly string[]])[] = [
   ['*', ['', 'a', 'a/b'], []],

@@ -1,0 +1,103 @@
+/** From the configuration's upstreams to a registry that caches them. A part of the composition root. */
+import { readFileSync } from 'node:fs';
+import type { Peers } from './app-access.ts';
+import { isLoopback } from './config/addresses.ts';
+import type { Config, UpstreamConfig } from './config/config.ts';
+import type { StorageDriver } from './drivers/driver.ts';
+import type { Logger } from './log.ts';
+import type { Registry } from './oci/registry.ts';
+import { ProxyRegistry } from './proxy/proxy-registry.ts';
+import type { UpstreamConfig as Upstream } from './proxy/upstreams.ts';
+import { StartFailure } from './start-failure.ts';
+import { LocalRegistry } from './store/local-registry.ts';
+import type { ManifestRules } from './store/manifest-rules.ts';
+import { Objects } from './store/objects.ts';
+import { discardUnlinked, emptyTrash } from './store/trash.ts';
+
+/** How often what is too old or too much is looked for, in milliseconds; and for the first time after the start. */
+const SWEEP_EVERY = 10 * 60_000;
+const FIRST_SWEEP = 5_000;
+
+/** What an image refers to comes when it is asked for. */
+const UNCHECKED: ManifestRules = { enabled: false, allowUrl: () => true, requireChild: () => false };
+
+/**
+ * Puts the cache of other registries around our own; undefined where none is configured.
+ * @throws StartFailure when a file that it needs cannot be read
+ */
+export function wireProxy(
+  { proxy, auth, http, storage }: Config,
+  driver: StorageDriver,
+  own: Registry,
+  log: Logger,
+  peers?: Peers,
+): ProxyRegistry | undefined {
+  if (proxy === undefined) return undefined;
+  const objects = new Objects(driver);
+  const { addr } = http;
+  const isPrivate = auth !== undefined || 'unix' in addr || isLoopback(addr.hostname);
+  const registry = new ProxyRegistry({
+    own,
+    cache: new LocalRegistry(driver, UNCHECKED),
+    storage: objects,
+    reclaim: async (digests) => void (await discardUnlinked(objects, digests)),
+    upstreams: proxy.upstreams.map(upstreamOf),
+    defaults: proxy.defaults,
+    allow: proxy.allow,
+    fallback: proxy.fallback,
+    // registry:2 takes no pushes when it is a mirror. Nobody may come to own `library/…` by pushing to an open one.
+    pushBeside: (proxy.push ?? isPrivate) && !storage.readOnly,
+    maxBytes: proxy.maxBytes,
+    log,
+    ...(peers === undefined ? {} : { tell: (message: unknown) => peers.tell(message) }),
+  });
+  peers?.onTold((message) => registry.take(message));
+  return registry;
+}
+
+function upstreamOf({ username, password, exec, ca, ...upstream }: UpstreamConfig): Upstream {
+  return {
+    ...upstream,
+    credentials: username === undefined ? undefined : { username, password: password ?? '' },
+    helper: exec === undefined ? undefined : { command: exec.command, lifetimeMs: exec.lifetimeMs },
+    ca: ca === undefined ? undefined : readAuthorities(ca, upstream.name),
+  };
+}
+
+/** @throws StartFailure */
+function readAuthorities(path: string, upstream: string): string {
+  try {
+    const text = readFileSync(path, 'utf8');
+    if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
+    throw new Error('there is no certificate in it');
+  } catch (error) {
+    const { message } = error as Error;
+    throw new StartFailure(`proxy.upstreams: ${upstream}: ca: ${path}: ${message}`, { cause: error });
+  }
+}
+
+/** Now and then ends what a crash left, and removes what is too old or too much. @returns what ends that */
+export function sweepCache(registry: ProxyRegistry, driver: StorageDriver, log: Logger): () => void {
+  const objects = new Objects(driver);
+  let running = false;
+  const sweep = async (): Promise<void> => {
+    if (running) return;
+    running = true;
+    try {
+      await registry.sweep();
+      await emptyTrash(objects, Date.now());
+    } catch (error) {
+      log.error('the cache could not be tidied up', { error: String(error) });
+    } finally {
+      running = false;
+    }
+  };
+  const first = setTimeout(() => void sweep(), FIRST_SWEEP);
+  const timer = setInterval(() => void sweep(), SWEEP_EVERY);
+  first.unref();
+  timer.unref();
+  return () => {
+    clearTimeout(first);
+    clearInterval(timer);
+  };
+}

@@ -1,0 +1,231 @@
+/** How much the cache may hold, and for how long: what was not used for the longest goes first. */
+import type { Logger } from '../log.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { RepositoryName } from '../oci/name.ts';
+import {
+  type CachedContent,
+  lockKey,
+  parseUsedKey,
+  type StateStorage,
+  USED,
+  usedKey,
+} from './cache-state.ts';
+import { CacheClaim } from './claims.ts';
+
+export interface CacheSpaceOptions {
+  readonly storage: StateStorage;
+  /** What all cached content may take, in bytes; undefined for no limit. */
+  readonly maxBytes: number | undefined;
+  /** Milliseconds after its last use at which content of a repository goes; undefined for never. */
+  readonly ttlOf: (name: RepositoryName) => number | undefined;
+  /** Unlinks the content from its repository. It may have gone already. */
+  readonly unlink: (content: CachedContent) => Promise<void>;
+  /** Removes the bytes of those to which no link is left. */
+  readonly reclaim: (digests: readonly Digest[]) => Promise<void>;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+  /** Milliseconds since 1970, by the clock of the storage. */
+  readonly now?: () => number;
+  /** Milliseconds after which a use is noted again. */
+  readonly touchEveryMs?: number;
+}
+
+/** Content and when it was last used, in milliseconds since 1970. */
+export interface UsedContent {
+  readonly content: CachedContent;
+  readonly usedAt: number;
+}
+
+const TOUCH_EVERY = 60_000;
+const MAX_TOUCHED = 100_000;
+/** Above this part of the limit other processes' content is looked at each time. */
+const NEAR = 0.9;
+/** Milliseconds for which a count of all content counts. */
+const COUNT_AGAIN_AFTER = 60_000;
+/** Milliseconds that a process waits for another one that makes room. */
+const WAIT = 30_000;
+
+export class CacheSpace {
+  readonly #options: CacheSpaceOptions;
+  readonly #now: () => number;
+  readonly #touchEvery: number;
+  /** When this process last noted a use, by key. */
+  readonly #touched = new Map<string, number>();
+  /** What is kept, by digest: content that several repositories share is there once. */
+  #sizes = new Map<Digest, number>();
+  #total = 0;
+  #countedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: CacheSpaceOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#touchEvery = options.touchEveryMs ?? TOUCH_EVERY;
+  }
+
+  /** Notes that the content is served. Costs nothing but once in a while. */
+  used(content: CachedContent): void {
+    const key = usedKey(content);
+    const now = this.#now();
+    if (now - (this.#touched.get(key) ?? Number.NEGATIVE_INFINITY) < this.#touchEvery) return;
+    this.#write(content).catch((error: unknown) => {
+      this.#options.log.warn('the use of cached content could not be noted', { error: String(error) });
+    });
+  }
+
+  /**
+   * Makes room for content that is about to be fetched, and counts it from now on.
+   * @returns `withdraw` for when it does not come after all
+   */
+  async admit(content: CachedContent): Promise<{ withdraw(): Promise<void> }> {
+    await this.#locked(async () => {
+      const { maxBytes } = this.#options;
+      if (maxBytes !== undefined) await this.#makeRoom(content, maxBytes);
+      await this.#write(content);
+    });
+    return {
+      withdraw: async () => {
+        this.#forget(content.digest);
+        await this.#drop(content);
+      },
+    };
+  }
+
+  /** Notes that content has come. What came beside it may have to go. */
+  async settle(content: CachedContent): Promise<void> {
+    await this.#write(content);
+    const { maxBytes } = this.#options;
+    if (maxBytes === undefined || this.#total <= maxBytes) return;
+    await this.#locked(() => this.#makeRoom(content, maxBytes));
+  }
+
+  /** All that is kept, in no order. */
+  async *list(): AsyncGenerator<UsedContent, undefined> {
+    for await (const { key, modified } of this.#options.storage.driver.list(USED)) {
+      const content = parseUsedKey(key);
+      if (content !== undefined) yield { content, usedAt: modified };
+    }
+    return undefined;
+  }
+
+  /** Removes what was not used for its time, and what is above the limit. One process does so at a time. */
+  async sweep(): Promise<void> {
+    const { storage, ttlOf, maxBytes } = this.#options;
+    const claim = await CacheClaim.take(storage, lockKey('sweep'));
+    if (claim === undefined) return;
+    try {
+      const over: CachedContent[] = [];
+      const now = this.#now();
+      for await (const { content, usedAt } of this.list()) {
+        const ttl = ttlOf(content.name);
+        if (ttl !== undefined && now - usedAt >= ttl) over.push(content);
+      }
+      await this.remove(over);
+      if (maxBytes !== undefined) await this.#locked(() => this.#makeRoom(undefined, maxBytes));
+    } finally {
+      await claim.release();
+    }
+  }
+
+  /** Removes content from the cache, and its bytes where nobody else has them. */
+  async remove(contents: readonly CachedContent[]): Promise<void> {
+    const { unlink, reclaim, log } = this.#options;
+    const gone = new Set<Digest>();
+    for (const content of contents) {
+      try {
+        // The link before the note of it: what a crash leaves is found again.
+        await unlink(content);
+        await this.#drop(content);
+        gone.add(content.digest);
+      } catch (error) {
+        log.warn(`${content.name}@${content.digest} could not be removed from the cache`, {
+          error: String(error),
+        });
+      }
+    }
+    if (gone.size === 0) return;
+    await reclaim([...gone]);
+    this.#countedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Evicts until there is room for `content`, which may be larger than the whole. */
+  async #makeRoom(content: CachedContent | undefined, maxBytes: number): Promise<void> {
+    const needed = content === undefined || this.#sizes.has(content.digest) ? 0 : content.size;
+    const age = this.#now() - this.#countedAt;
+    const isNear = this.#total + needed > maxBytes * NEAR;
+    if (!isNear && age < COUNT_AGAIN_AFTER) return;
+    const all = await this.#count();
+    if (this.#total + needed <= maxBytes) return;
+    // Some more than is needed: to look at everything for each blob would be dear.
+    const target = Math.max(0, maxBytes * NEAR - needed);
+    const evicted: CachedContent[] = [];
+    const left = new Map<Digest, number>();
+    for (const { content: one } of all) left.set(one.digest, (left.get(one.digest) ?? 0) + 1);
+    let total = this.#total;
+    for (const { content: one } of all.sort((a, b) => a.usedAt - b.usedAt)) {
+      if (total <= target) break;
+      if (one.digest === content?.digest) continue;
+      evicted.push(one);
+      const others = (left.get(one.digest) ?? 1) - 1;
+      left.set(one.digest, others);
+      if (others === 0) total -= one.size;
+    }
+    await this.remove(evicted);
+    this.#options.log.info('the cache was full: what was not used for the longest is gone', {
+      evicted: evicted.length,
+      bytes: this.#total - total,
+    });
+    await this.#count();
+  }
+
+  async #count(): Promise<UsedContent[]> {
+    const all: UsedContent[] = [];
+    for await (const one of this.list()) all.push(one);
+    this.#sizes = new Map(all.map(({ content }) => [content.digest, content.size]));
+    this.#total = [...this.#sizes.values()].reduce((sum, size) => sum + size, 0);
+    this.#countedAt = this.#now();
+    return all;
+  }
+
+  async #write(content: CachedContent): Promise<void> {
+    const key = usedKey(content);
+    this.#touched.delete(key);
+    this.#touched.set(key, this.#now());
+    for (const oldest of this.#touched.keys()) {
+      if (this.#touched.size <= MAX_TOUCHED) break;
+      this.#touched.delete(oldest);
+    }
+    if (!this.#sizes.has(content.digest)) {
+      this.#sizes.set(content.digest, content.size);
+      this.#total += content.size;
+    }
+    await this.#options.storage.driver.write(key, new Uint8Array(), { volatile: true });
+  }
+
+  async #drop(content: CachedContent): Promise<void> {
+    const key = usedKey(content);
+    this.#touched.delete(key);
+    await this.#options.storage.driver.delete([key], { volatile: true });
+  }
+
+  #forget(digest: Digest): void {
+    this.#total -= this.#sizes.get(digest) ?? 0;
+    this.#sizes.delete(digest);
+  }
+
+  /** Among all processes, where there is a limit to keep. */
+  async #locked(work: () => Promise<void>): Promise<void> {
+    const { storage, maxBytes } = this.#options;
+    if (maxBytes === undefined) return work();
+    for (const until = Date.now() + WAIT; ;) {
+      const claim = await CacheClaim.take(storage, lockKey('space'));
+      if (claim !== undefined) {
+        try {
+          return await work();
+        } finally {
+          await claim.release();
+        }
+      }
+      if (Date.now() > until) return work(); // rather a little too much than nothing
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}

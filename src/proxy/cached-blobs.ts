@@ -1,0 +1,85 @@
+import { MEDIA_TYPE } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { Blobs, Content } from '../oci/registry.ts';
+import { type CachedPlace, notPushable } from './cached-place.ts';
+import { found } from './found.ts';
+import { UpstreamFailure } from './upstream-failure.ts';
+
+/** Blobs of an upstream: fetched while they are served, and kept. */
+export class CachedBlobs implements Blobs {
+  readonly #place: CachedPlace;
+
+  constructor(place: CachedPlace) {
+    this.#place = place;
+  }
+
+  async stat(digest: Digest): Promise<Content> {
+    const { local, upstream } = this.#place;
+    const kept = await found(local.blobs.stat(digest));
+    if (kept !== undefined) {
+      this.#note(kept);
+      return kept;
+    }
+    const size = await this.#unlessAbsent(digest, () => upstream.blobSize(digest));
+    return { digest, size, mediaType: MEDIA_TYPE.octetStream };
+  }
+
+  async open(...[digest, select, signal]: Parameters<Blobs['open']>): ReturnType<Blobs['open']> {
+    const { local, upstream, tools } = this.#place;
+    for (;;) {
+      const kept = await found(local.blobs.open(digest, select, signal));
+      if (kept !== undefined) {
+        const { content, range } = kept;
+        this.#note(content);
+        tools.statistics.count(upstream.upstream, 'hits');
+        const served = range === undefined ? content.size : range.end - range.start;
+        tools.statistics.count(upstream.upstream, 'bytesSaved', served);
+        return kept;
+      }
+      const transfer = await this.#unlessAbsent(digest, () => tools.transfers.get(local, upstream, digest));
+      if (transfer === 'kept') continue;
+      tools.statistics.count(upstream.upstream, 'misses');
+      const { size } = transfer;
+      // Without a size there is no length to promise, and no range to choose.
+      if (size === undefined) {
+        await transfer.done;
+        continue;
+      }
+      const content = { digest, size, mediaType: MEDIA_TYPE.octetStream };
+      const range = select?.(content);
+      return { content, range, body: transfer.read(range?.start ?? 0, range?.end ?? size) };
+    }
+  }
+
+  mount(): Promise<never> {
+    return Promise.reject(notPushable(this.#place.local.name));
+  }
+
+  delete(digest: Digest): Promise<void> {
+    return this.#place.local.blobs.delete(digest);
+  }
+
+  #note({ digest, size }: Content): void {
+    const { local, tools } = this.#place;
+    // A manifest that is asked for as a blob is kept as what it is.
+    tools.space.used({ name: local.name, kind: 'blobs', digest, size });
+  }
+
+  /** @throws RegistryError `BLOB_UNKNOWN` for what the upstream does not have, or hides */
+  async #unlessAbsent<T>(digest: Digest, ask: () => Promise<T | undefined>): Promise<T> {
+    const { local, tools } = this.#place;
+    const key = `${local.name}@${digest} blob`;
+    let answer: T | undefined;
+    if (!tools.absences.has(key)) {
+      try {
+        answer = await ask();
+      } catch (error) {
+        if (!(error instanceof UpstreamFailure) || !error.isRefusal) throw error;
+      }
+      if (answer === undefined) tools.absences.note(key);
+    }
+    if (answer !== undefined) return answer;
+    throw new RegistryError('BLOB_UNKNOWN', 'the blob is not known to the upstream', { detail: { digest } });
+  }
+}

@@ -1,0 +1,143 @@
+/** Lists of an upstream and of what is kept of it, as one: tags, and the referrers of a manifest. */
+import type { Descriptor } from '../oci/descriptor.ts';
+import { type Digest, isDigest } from '../oci/digest.ts';
+import { isTag, type Tag } from '../oci/name.ts';
+import type { Page, PageRequest, Referrers } from '../oci/registry.ts';
+import { readStoredManifest } from '../oci/stored-manifest.ts';
+import { type CachedPlace, shared } from './cached-place.ts';
+import { found } from './found.ts';
+import { UpstreamFailure } from './upstream-failure.ts';
+
+/** What is read of one list: more than any list has, and little enough to be held for a moment. */
+const MOST = { pages: 100, bytes: 4 * 1024 * 1024 };
+/** Tags on a page that is asked for. */
+const PAGE = 1000;
+/** Milliseconds for which a list that was read is served again: its pages are asked for one after the other. */
+const KEPT_FOR = 15_000;
+const MAX_KEPT = 100;
+
+interface Kept<T> {
+  readonly items: readonly T[] | undefined;
+  readonly until: number;
+}
+
+/** Lists that were read a moment ago, of all repositories. */
+export class RecentLists {
+  readonly #kept = new Map<string, Kept<unknown>>();
+
+  get<T>(key: string, now: number): Kept<T> | undefined {
+    const kept = this.#kept.get(key);
+    return kept !== undefined && now < kept.until ? (kept as Kept<T>) : undefined;
+  }
+
+  set<T>(key: string, items: readonly T[] | undefined, now: number): Kept<T> {
+    const kept = { items, until: now + KEPT_FOR };
+    this.#kept.delete(key);
+    this.#kept.set(key, kept);
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= MAX_KEPT) break;
+      this.#kept.delete(oldest);
+    }
+    return kept;
+  }
+}
+
+export class CachedLists {
+  readonly #place: CachedPlace;
+  readonly #recent: RecentLists;
+
+  constructor(place: CachedPlace, recent: RecentLists) {
+    this.#place = place;
+    this.#recent = recent;
+  }
+
+  /** The upstream's tags and those that are kept here, in byte order. */
+  async tags(page: PageRequest): Promise<Page<Tag>> {
+    const { local } = this.#place;
+    const upstream = await this.#whole('tags', `tags/list?n=${PAGE}`, (bytes) => tagsIn(bytes));
+    const { last = '', limit } = page;
+    if (upstream.items === undefined) {
+      const kept = await local.tags.list(page);
+      return upstream.stale ? { ...kept, stale: true } : kept;
+    }
+    const kept = await found(local.tags.list({ ...page, limit: limit + 1 }));
+    const all = [...new Set([...upstream.items.filter((tag) => tag > last), ...(kept?.items ?? [])])].sort();
+    return { items: all.slice(0, limit), more: all.length > limit };
+  }
+
+  async referrers(digest: Digest, query: Parameters<Referrers['list']>[1]): Promise<Page<Descriptor>> {
+    const { local } = this.#place;
+    const { last = '', limit, artifactTypes = [] } = query;
+    const upstream = await this.#referrersOf(digest);
+    const kept = await local.referrers.list(digest, { ...query, limit: limit + 1 });
+    const all = new Map(kept.items.map((descriptor) => [descriptor.digest, descriptor]));
+    for (const descriptor of upstream.items ?? []) {
+      const isAsked = artifactTypes.length === 0 || artifactTypes.includes(descriptor.artifactType ?? '');
+      if (isAsked && descriptor.digest > last) all.set(descriptor.digest, descriptor);
+    }
+    const digests = [...all.keys()].sort();
+    const items = digests.slice(0, limit).flatMap((one) => all.get(one) ?? []);
+    return { items, more: digests.length > limit, ...(upstream.stale ? { stale: true } : {}) };
+  }
+
+  async #referrersOf(digest: Digest) {
+    const byApi = await this.#whole('referrers', `referrers/${digest}`, (bytes) => descriptorsIn(bytes));
+    if (byApi.items !== undefined || byApi.stale) return byApi;
+    // A registry without the API: clients keep them in an index under a tag (the specification's fallback).
+    const tag = digest.replace(':', '-');
+    return this.#whole('referrers', `manifests/${tag}`, (bytes) => descriptorsIn(bytes));
+  }
+
+  /** A whole list; without items where the upstream has none (it is unknown there), or does not answer. */
+  async #whole<T>(
+    what: string,
+    path: string,
+    read: (bytes: Uint8Array) => readonly T[],
+  ): Promise<{ readonly items: readonly T[] | undefined; readonly stale: boolean }> {
+    const { local, upstream, tools } = this.#place;
+    const key = `${local.name} ${path}`;
+    const recent = this.#recent.get<T>(key, tools.now());
+    if (recent !== undefined) return { items: recent.items, stale: false };
+    try {
+      return await shared(this.#place, key, async () => {
+        const items: T[] = [];
+        let isThere = false;
+        for await (const bytes of upstream.pages(path, MOST, { canDoWithout: true })) {
+          isThere = true;
+          items.push(...read(bytes));
+        }
+        const kept = this.#recent.set<T>(key, isThere ? items : undefined, tools.now());
+        return { items: kept.items, stale: false };
+      });
+    } catch (error) {
+      if (!(error instanceof UpstreamFailure)) throw error;
+      if (error.isRefusal) return { items: undefined, stale: false };
+      tools.statistics.count(upstream.upstream, 'stale');
+      tools.onStale(local.name, `${what}: ${error.message}`);
+      return { items: undefined, stale: true };
+    }
+  }
+}
+
+function tagsIn(bytes: Uint8Array): readonly Tag[] {
+  const { tags } = (parse(bytes) ?? {}) as { tags?: unknown };
+  return (Array.isArray(tags) ? (tags as unknown[]) : []).filter(
+    (tag): tag is Tag => typeof tag === 'string' && isTag(tag),
+  );
+}
+
+function descriptorsIn(bytes: Uint8Array): readonly Descriptor[] {
+  try {
+    return readStoredManifest(bytes).manifests.filter(({ digest }) => isDigest(digest));
+  } catch {
+    throw new UpstreamFailure('the upstream gave a list of referrers that cannot be read');
+  }
+}
+
+function parse(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch {
+    throw new UpstreamFailure('the upstream gave a list that cannot be read');
+  }
+}

@@ -1,0 +1,181 @@
+/** Manifests of an upstream: by digest they are kept for good, by tag they are asked for again in time. */
+import { type Digest, isDigest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { Tag } from '../oci/name.ts';
+import type { Manifests, StoredManifest } from '../oci/registry.ts';
+import { readStoredManifest } from '../oci/stored-manifest.ts';
+import { type CachedPlace, shared, unknownManifest } from './cached-place.ts';
+import { found } from './found.ts';
+import type { FetchedManifest, Patience } from './upstream-content.ts';
+import { UpstreamFailure } from './upstream-failure.ts';
+
+/** Where a tag leads. */
+interface Resolved {
+  readonly digest: Digest;
+  readonly stale: boolean;
+}
+
+export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
+  readonly #place: CachedPlace;
+
+  constructor(place: CachedPlace) {
+    this.#place = place;
+  }
+
+  async get(reference: Tag | Digest): Promise<StoredManifest> {
+    if (isDigest(reference)) return this.#byDigest(reference, []);
+    const { digest, stale } = await this.resolve(reference);
+    const manifest = await found(this.#byDigest(digest, [reference]));
+    if (manifest !== undefined) return stale ? { ...manifest, stale } : manifest;
+    // It was let go here, and has gone from the upstream since the tag was last asked for.
+    await this.#place.tools.records.forget(this.#place.local.name, reference);
+    return this.#byDigest((await this.resolve(reference)).digest, [reference]);
+  }
+
+  /** Fetches nothing: who only asks for the digest costs the upstream's limit nothing. */
+  async stat(reference: Tag | Digest): Promise<Omit<StoredManifest, 'bytes'>> {
+    const { local, upstream, tools } = this.#place;
+    const kept = isDigest(reference) ? reference : await this.#fresh(reference);
+    if (kept !== undefined) {
+      const manifest = await this.#kept(kept);
+      if (manifest !== undefined) return manifest;
+    } else if ((await this.#lastKnown(reference as Tag)) !== undefined) return this.get(reference);
+    const key = isDigest(reference) ? `${local.name}@${reference}` : `${local.name}:${reference}`;
+    if (tools.absences.has(key)) throw unknownManifest(reference);
+    const asked = tools.now();
+    const content = await this.#unlessUnknown(key, upstream.resolve(reference, {}));
+    if (content === undefined) throw unknownManifest(reference);
+    // docker asks for a tag so, and then for its digest: this is all that is ever learnt of the tag.
+    const { digest } = content;
+    if (!isDigest(reference)) await tools.records.note(local.name, reference, { digest, asked });
+    return content;
+  }
+
+  /** @throws RegistryError `MANIFEST_UNKNOWN` @throws UpstreamFailure when nothing is kept and the upstream fails */
+  async resolve(tag: Tag): Promise<Resolved> {
+    const digest = await this.#fresh(tag);
+    if (digest !== undefined) return { digest, stale: false };
+    return shared(this.#place, `tag ${this.#place.local.name}:${tag}`, () => this.#ask(tag));
+  }
+
+  /** The digest that the upstream confirmed not too long ago. */
+  async #fresh(tag: Tag): Promise<Digest | undefined> {
+    const { local, tools, tagTtlMs } = this.#place;
+    const record = await tools.records.get(local.name, tag);
+    if (record === undefined) return undefined;
+    const age = tools.now() - record.asked;
+    return age >= 0 && age < tagTtlMs(tag) ? record.digest : undefined;
+  }
+
+  /** The digest that would be served if the upstream were away: one of which the manifest is here. */
+  async #lastKnown(tag: Tag): Promise<Digest | undefined> {
+    const { local, tools } = this.#place;
+    const { digest } = (await tools.records.get(local.name, tag)) ?? {};
+    const known = digest ?? (await found(local.tags.resolve(tag)));
+    if (known === undefined) return undefined;
+    return (await found(local.manifests.get(known))) === undefined ? undefined : known;
+  }
+
+  async #ask(tag: Tag): Promise<Resolved> {
+    const { local, upstream, tools } = this.#place;
+    const kept = await this.#lastKnown(tag);
+    const key = `${local.name}:${tag}`;
+    if (kept === undefined && tools.absences.has(key)) throw unknownManifest(tag);
+    const asked = tools.now();
+    try {
+      const patience: Patience = { canDoWithout: kept !== undefined };
+      const answer = upstream.resolve(tag, patience);
+      const content = await (kept === undefined ? this.#unlessUnknown(key, answer) : answer);
+      if (content === undefined) {
+        await this.#forget(tag);
+        throw unknownManifest(tag);
+      }
+      const { digest } = content;
+      if (digest === kept) tools.statistics.count(upstream.upstream, 'revalidated');
+      else if ((await this.#kept(digest)) === undefined) await this.#fetch(digest, [tag], patience);
+      if (digest !== (await found(local.tags.resolve(tag)))) await this.#point(tag, digest);
+      tools.absences.forget(key);
+      const noted = await tools.records.note(local.name, tag, { digest, asked });
+      return { digest: noted.digest, stale: false };
+    } catch (error) {
+      if (kept === undefined || !(error instanceof UpstreamFailure)) throw error;
+      tools.statistics.count(upstream.upstream, 'stale');
+      tools.onStale(local.name, error.message);
+      return { digest: kept, stale: true };
+    }
+  }
+
+  /** The tag is gone upstream. Its manifest stays, for those who know its digest. */
+  async #forget(tag: Tag): Promise<void> {
+    const { local, tools } = this.#place;
+    await tools.records.forget(local.name, tag);
+    await found(local.tags.delete(tag));
+    tools.absences.note(`${local.name}:${tag}`);
+  }
+
+  async #byDigest(digest: Digest, tags: readonly Tag[]): Promise<StoredManifest> {
+    const { local, upstream, tools } = this.#place;
+    const kept = await this.#kept(digest);
+    if (kept !== undefined) {
+      tools.statistics.count(upstream.upstream, 'hits');
+      tools.statistics.count(upstream.upstream, 'bytesSaved', kept.size);
+      return kept;
+    }
+    return shared(this.#place, `manifest ${local.name}@${digest}`, () => this.#fetch(digest, tags, {}));
+  }
+
+  async #kept(digest: Digest): Promise<StoredManifest | undefined> {
+    const { local, tools } = this.#place;
+    const kept = await found(local.manifests.get(digest));
+    if (kept !== undefined)
+      tools.space.used({ name: local.name, kind: 'manifests', digest, size: kept.size });
+    return kept;
+  }
+
+  async #fetch(digest: Digest, tags: readonly Tag[], patience: Patience): Promise<StoredManifest> {
+    const { local, upstream, tools } = this.#place;
+    const key = `${local.name}@${digest}`;
+    if (tools.absences.has(key)) throw unknownManifest(digest);
+    tools.statistics.count(upstream.upstream, 'misses');
+    const fetched = await this.#unlessUnknown(key, upstream.manifest(digest, patience));
+    if (fetched === undefined) throw unknownManifest(digest);
+    tools.statistics.count(upstream.upstream, 'bytesFetched', fetched.bytes.byteLength);
+    return this.#keep(fetched, tags);
+  }
+
+  async #keep({ bytes, mediaType, digest }: FetchedManifest, tags: readonly Tag[]): Promise<StoredManifest> {
+    const { local, tools } = this.#place;
+    const kept = { name: local.name, kind: 'manifests', digest, size: bytes.byteLength } as const;
+    const room = await tools.space.admit(kept);
+    try {
+      const { content } = await local.manifests.put({ bytes, mediaType, digest, tags });
+      return { ...content, bytes };
+    } catch (error) {
+      await room.withdraw();
+      if (!(error instanceof RegistryError) || error.code !== 'MANIFEST_INVALID') throw error;
+      // Nothing that we would take from a client (such as schema 1), but what the upstream has: passed on as it is.
+      const type = mediaType ?? readStoredManifest(bytes).mediaType;
+      return { digest, size: bytes.byteLength, mediaType: type, bytes };
+    }
+  }
+
+  async #point(tag: Tag, digest: Digest): Promise<void> {
+    const { local } = this.#place;
+    const manifest = await found(local.manifests.get(digest));
+    if (manifest === undefined) return; // one that is not kept
+    const { bytes, mediaType } = manifest;
+    await local.manifests.put({ bytes, mediaType, digest, tags: [tag] });
+  }
+
+  /** A registry hides by a refusal what one may not see; so it is remembered like what is not there. */
+  async #unlessUnknown<T>(key: string, answer: Promise<T | undefined>): Promise<T | undefined> {
+    let known: T | undefined;
+    try {
+      known = await answer;
+    } catch (error) {
+      if (!(error instanceof UpstreamFailure) || !error.isRefusal) throw error;
+    }
+    if (known === undefined) this.#place.tools.absences.note(key);
+    return known;
+  }
+}

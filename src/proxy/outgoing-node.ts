@@ -1,0 +1,55 @@
+/** The Node twin of what `outgoing.ts` does on Bun: there the trust, the address and the proxy are a dispatcher's. */
+import type { LookupFunction } from 'node:net';
+import { Agent, type Dispatcher, fetch as send, ProxyAgent } from 'undici';
+import { proxyFor } from './http-proxy.ts';
+import type { Send, TlsTrust } from './send.ts';
+
+/** Connections that are kept, by where they lead. */
+const MAX_DISPATCHERS = 100;
+
+export function onNode({ ca, insecure }: TlsTrust): Send {
+  const connect = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(insecure === true ? { rejectUnauthorized: false } : {}),
+  };
+  // The time limits are those of the caller's signal.
+  const patience = { headersTimeout: 0, bodyTimeout: 0 };
+  const dispatchers = new Map<string, Dispatcher>();
+  const dispatcherFor = (url: URL, address: string | undefined): Dispatcher => {
+    const via = proxyFor(url);
+    const key = via?.href ?? `${url.hostname} ${address ?? ''}`;
+    const known = dispatchers.get(key);
+    if (known !== undefined) return known;
+    const made =
+      via === undefined
+        ? new Agent({
+            ...patience,
+            connect: { ...connect, ...(address === undefined ? {} : { lookup: always(address) }) },
+          })
+        : new ProxyAgent({ ...patience, uri: via.href, requestTls: connect });
+    dispatchers.set(key, made);
+    for (const [oldest, dispatcher] of dispatchers) {
+      if (dispatchers.size <= MAX_DISPATCHERS) break;
+      dispatchers.delete(oldest);
+      void dispatcher.close().catch(() => undefined);
+    }
+    return made;
+  };
+  return async ({ url, address, body, ...request }) => {
+    const answer = await send(url, {
+      ...request,
+      redirect: 'manual',
+      dispatcher: dispatcherFor(url, address),
+      ...(body === undefined ? {} : { body: body as string, duplex: 'half' as const }),
+    });
+    return answer as unknown as Response;
+  };
+}
+
+function always(address: string): LookupFunction {
+  const family = address.includes(':') ? 6 : 4;
+  return (_hostname, options, done) => {
+    if (options.all === true) done(null, [{ address, family }]);
+    else done(null, address, family);
+  };
+}
