@@ -215,7 +215,8 @@ describe('nothing cached', () => {
       // Far more than the upstream's time limit.
       const signal = AbortSignal.timeout(30_000);
       const url = `${sandbox.registry.url}/v2/proxy/${NAME}/lib/silent/manifests/1`;
-      expect((await fetch(url, { headers: { accept: ACCEPT }, signal })).status).toBe(502);
+      const { status } = await fetch(url, { headers: { accept: ACCEPT }, signal });
+      expect([502, 504]).toContain(status);
     } finally {
       upstream.front.heal();
     }
