@@ -202,10 +202,10 @@ const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'E
 function describeUpstreamFailure({ status, retryAfter = 60, timedOut }: UpstreamFailure): Failure {
   if (status === 429) {
     const message = 'the registry that this name is a cache of wants to be asked less often';
-    return { status: 429, message, headers: { 'Retry-After': String(retryAfter) } };
+    return { status: 429, message, isExpected: true, headers: { 'Retry-After': String(retryAfter) } };
   }
   const message = 'the registry that this name is a cache of does not answer as it should';
-  return { status: timedOut ? 504 : 502, message };
+  return { status: timedOut ? 504 : 502, message, isExpected: true };
 }
 
 /** What a client may know of a failure of the storage: that it is not its own fault, and whether to come again. */

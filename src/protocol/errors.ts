@@ -22,6 +22,8 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
 export interface Failure {
   readonly status: 429 | 500 | 502 | 503 | 504;
   readonly message: string;
+  /** Whether it is no defect of ours: then the log has a warning with the error's message. */
+  readonly isExpected?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
 }
 

@@ -99,9 +99,9 @@ async function answer(
     if (error instanceof RegistryError) return errorResponse(readable(error, method), settings.headers);
     if (request.signal.aborted) return new Response(null, { status: 499 }); // the client has left; for the log
     const failure = describeFailure(error);
-    log.error(`${method} ${redactQuery(path)} failed`, {
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    });
+    const told = `${method} ${redactQuery(path)} failed`;
+    if (failure?.isExpected === true && error instanceof Error) log.warn(told, { error: error.message });
+    else log.error(told, { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     return failureResponse(failure ?? { status: 500, message: 'internal error' }, settings.headers);
   }
 }

@@ -12,8 +12,10 @@ import { UpstreamFailure } from './upstream-failure.ts';
 
 /** Bytes that a reader may be behind and still be given what arrives. */
 const WINDOW = 256 * 1024;
-/** Milliseconds without a byte after which an upstream is given up. */
-const STALLED_AFTER = 60_000;
+/** How often it is looked how far a transfer has come, in milliseconds. */
+const LOOK_EVERY = 15_000;
+/** Bytes a second below which it is given up: whoever joins it would wait with the others. */
+const LEAST_RATE = 1024;
 
 export interface TransferOptions {
   readonly local: Repository;
@@ -23,7 +25,7 @@ export interface TransferOptions {
   readonly upload: string;
   /** Told of bytes as they arrive. */
   readonly onBytes: (count: number) => void;
-  readonly stalledAfterMs?: number | undefined;
+  readonly lookEveryMs?: number | undefined;
 }
 
 export class BlobTransfer {
@@ -79,14 +81,18 @@ export class BlobTransfer {
   }
 
   async #run(): Promise<void> {
-    const { local, digest, fetched, upload, onBytes, stalledAfterMs = STALLED_AFTER } = this.#options;
+    const { local, digest, fetched, upload, onBytes, lookEveryMs = LOOK_EVERY } = this.#options;
     const stalled = new AbortController();
-    const giveUp = () => stalled.abort(new UpstreamFailure('the upstream has stopped sending'));
-    const watch = setTimeout(giveUp, stalledAfterMs);
+    let seen = 0;
+    const watch = setInterval(() => {
+      const came = this.#received - seen;
+      seen = this.#received;
+      if (came >= (LEAST_RATE * lookEveryMs) / 1000 || this.#received === this.size) return;
+      stalled.abort(new UpstreamFailure(`the upstream has sent ${came} bytes in ${lookEveryMs} ms`));
+    }, lookEveryMs);
     const passed = fetched.body.pipeThrough(
       new TransformStream<Uint8Array, Uint8Array>({
         transform: (chunk, controller) => {
-          watch.refresh();
           onBytes(chunk.byteLength);
           this.#pass(chunk);
           controller.enqueue(chunk);
@@ -108,7 +114,7 @@ export class BlobTransfer {
       for (const reader of this.#readers) reader.fail(error);
       throw error;
     } finally {
-      clearTimeout(watch);
+      clearInterval(watch);
     }
   }
 

@@ -131,7 +131,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
   }
 
   async #fetch(digest: Digest, tags: readonly Tag[], patience: Patience): Promise<StoredManifest> {
-    const { local, upstream, tools } = this.#place;
+    const { upstream, tools } = this.#place;
     if (tools.absences.has(this.#absence(digest))) throw unknownManifest(digest);
     tools.statistics.count(upstream.upstream, 'misses');
     const fetched = await this.#unlessUnknown(digest, upstream.manifest(digest, patience));

@@ -48,7 +48,7 @@ export interface ProxyOptions {
   /** Milliseconds since 1970. */
   readonly now?: (() => number) | undefined;
   readonly touchEveryMs?: number | undefined;
-  readonly stalledAfterMs?: number | undefined;
+  readonly lookEveryMs?: number | undefined;
 }
 
 /** Messages that a process sends to the others of its server. */
@@ -71,7 +71,7 @@ export class ProxyRegistry implements Registry {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
-    const { storage, maxBytes, log, reclaim, tell, now = Date.now, touchEveryMs, stalledAfterMs } = options;
+    const { storage, maxBytes, log, reclaim, tell, now = Date.now, touchEveryMs, lookEveryMs } = options;
     this.statistics = new CacheStatistics(tell);
     const { statistics } = this;
     this.#upstreams = new Upstreams({
@@ -92,7 +92,7 @@ export class ProxyRegistry implements Registry {
     this.#tools = {
       records: new TagRecords(storage),
       space: this.space,
-      transfers: new Transfers({ storage, space: this.space, statistics, stalledAfterMs }),
+      transfers: new Transfers({ storage, space: this.space, statistics, lookEveryMs, log }),
       absences: new Absences(now),
       statistics,
       running: new Map(),

@@ -1,4 +1,5 @@
 /** The blobs that are being fetched: each once, whichever of the processes of this storage is asked for it. */
+import type { Logger } from '../log.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Repository } from '../oci/registry.ts';
@@ -28,7 +29,8 @@ export interface TransfersOptions {
   readonly storage: StateStorage;
   readonly space: CacheSpace;
   readonly statistics: CacheStatistics;
-  readonly stalledAfterMs?: number | undefined;
+  readonly lookEveryMs?: number | undefined;
+  readonly log: Pick<Logger, 'warn'>;
 }
 
 /** Milliseconds between two looks at what another process does. */
@@ -85,7 +87,7 @@ export class Transfers {
     digest: Digest,
     claim: CacheClaim,
   ): Promise<Transfer | undefined> {
-    const { space, statistics, stalledAfterMs } = this.#options;
+    const { space, statistics, lookEveryMs, log } = this.#options;
     const content = { name: local.name, kind: 'blobs', digest } as const;
     try {
       await cancelUpload(local, claim.replaced);
@@ -99,7 +101,7 @@ export class Transfers {
       const { id } = await local.uploads.start();
       await claim.tell({ upload: id, ...(size === undefined ? {} : { size }) });
       const onBytes = (count: number) => statistics.count(upstream.upstream, 'bytesFetched', count);
-      const transfer = new BlobTransfer({ local, digest, fetched, upload: id, onBytes, stalledAfterMs });
+      const transfer = new BlobTransfer({ local, digest, fetched, upload: id, onBytes, lookEveryMs });
       transfer.done
         .then(
           async () => {
@@ -107,7 +109,12 @@ export class Transfers {
             if (whole !== size) await kept.withdraw();
             await space.settle({ ...content, size: whole });
           },
-          () => kept.withdraw(),
+          (error: unknown) => {
+            statistics.count(upstream.upstream, 'failures');
+            const reason = error instanceof Error ? error.message : String(error);
+            log.warn(`${local.name}: a blob did not come whole`, { digest, reason });
+            return kept.withdraw();
+          },
         )
         .catch(() => undefined)
         .then(() => claim.release())
