@@ -135,6 +135,43 @@ function addRightsCommands(program: Command, told: Told): void {
     );
 }
 
+function addCacheCommands(program: Command, told: Told): void {
+  const cache = program.command('cache').description('what is kept of other registries');
+  cache
+    .command('list')
+    .description('list what is kept, a line a repository')
+    .argument(...FILE)
+    .action(async (file: string | undefined) => {
+      const { cacheList } = await import('./cache.ts');
+      told(await cacheList(withFile(file, {})));
+    });
+  cache
+    .command('purge')
+    .description('let an image go, or a repository, or everything')
+    .argument('[image]', 'such as docker.io/library/busybox:1.36; left out with --all')
+    .argument(...FILE)
+    .option('--all', 'everything that is kept')
+    .action(async (image: string | undefined, file: string | undefined, options: { all?: boolean }) => {
+      const { cachePurge } = await import('./cache.ts');
+      // With --all there is no image, so the one word is the file.
+      const [reference, path] =
+        options.all === true && file === undefined ? [undefined, image] : [image, file];
+      told(
+        await cachePurge(withFile(path, { ...options, ...(reference === undefined ? {} : { reference }) })),
+      );
+    });
+  cache
+    .command('warm')
+    .description('fetch a whole image ahead')
+    .argument('<image>', 'such as docker.io/library/busybox:1.36')
+    .argument(...FILE)
+    .option('--platform <os/architecture>', 'only the images of that platform, such as linux/arm64')
+    .action(async (reference: string, file: string | undefined, options: { platform?: string }) => {
+      const { cacheWarm } = await import('./cache.ts');
+      told(await cacheWarm(withFile(file, { reference, ...options })));
+    });
+}
+
 /** Runs a command line (without the interpreter and script). @returns the exit code */
 export async function run(args: readonly string[]): Promise<number> {
   let code = 0;
@@ -165,6 +202,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addUserCommands(program, told);
   addKeyCommands(program, told);
   addRightsCommands(program, told);
+  addCacheCommands(program, told);
   try {
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {

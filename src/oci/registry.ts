@@ -23,6 +23,41 @@ export interface Registry {
   mirrorOf?(namespace: string, name: RepositoryName): RepositoryName | undefined;
   /** The one name of a repository that has several. Rights are asked for that one. */
   canonicalName?(name: RepositoryName): RepositoryName;
+  /** Present where content of other registries is kept. */
+  readonly cache?: CacheControl;
+}
+
+/** What is kept of other registries: to be looked at, fetched ahead, and let go. */
+export interface CacheControl {
+  /** What is kept and what was done, by upstream; plain JSON. It costs a look at all that is kept. */
+  report(): Promise<Readonly<Record<string, unknown>>>;
+  /** What is kept of an image. @throws RegistryError `MANIFEST_UNKNOWN` when nothing is; `NAME_UNKNOWN` for a name of ours */
+  describe(name: RepositoryName, reference: Tag | Digest): Promise<KeptImage>;
+  /**
+   * Fetches a whole image, or of an index the images of one platform (`linux/arm64`, `linux/arm/v7`).
+   * @returns when its manifest is here; `done` is fulfilled when all of it is
+   * @throws RegistryError `MANIFEST_UNKNOWN`; `NAME_UNKNOWN` for a name of ours
+   */
+  warm(
+    name: RepositoryName,
+    reference: Tag | Digest,
+    options?: { readonly platform?: string; readonly signal?: AbortSignal },
+  ): Promise<{ readonly digest: Digest; readonly done: Promise<KeptImage> }>;
+  /** Lets an image go, or without a reference all of the repository. @returns what was let go */
+  purge(name: RepositoryName, reference?: Tag | Digest): Promise<Kept>;
+}
+
+export interface Kept {
+  readonly manifests: number;
+  readonly blobs: number;
+  readonly bytes: number;
+}
+
+export interface KeptImage {
+  readonly digest: Digest;
+  readonly kept: Kept;
+  /** What the kept manifests name and is not here. */
+  readonly missing: { readonly manifests: number; readonly blobs: number };
 }
 
 export interface Repository {

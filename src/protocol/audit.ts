@@ -31,6 +31,10 @@ export function changeMade(
       return isMount(query)
         ? { event: 'mount', repository, ...content, ...sourceOf(query) }
         : { event: 'push', repository, ...content };
+    case 'kept':
+      return method === 'DELETE' && status === 202
+        ? { event: 'delete', repository, reference: route.reference, detail: 'from the cache' }
+        : undefined;
     case 'tags':
     case 'referrers':
       return undefined;

@@ -81,6 +81,8 @@ export function checkContentEncoding({ request }: Exchange): void {
 export function actionsOf(method: string, resource: string): readonly Action[] {
   if (resource === 'upload' || resource === 'uploads') return ['push'];
   if (method === 'DELETE') return ['delete'];
+  // Fetching ahead is what a pull does.
+  if (resource === 'kept') return ['pull'];
   return method === 'GET' || method === 'HEAD' ? ['pull'] : ['push'];
 }
 

@@ -7,6 +7,7 @@ import type { Registry } from '../oci/registry.ts';
 import { changeMade } from './audit.ts';
 import { drainRefused } from './body.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
+import { getCache, handleKept } from './cache.ts';
 import { errorResponse, type Failure, failureResponse } from './errors.ts';
 import { actionsOf, type Connection, type Exchange, type ProtocolSettings } from './exchange.ts';
 import { getCatalog, getReferrers, getTags } from './lists.ts';
@@ -141,6 +142,7 @@ function readable(error: RegistryError, method: string): RegistryError {
 
 function scopesOf(route: Route, method: string): readonly Scope[] {
   if (route.resource === 'catalog' || route.resource === 'search') return [{ type: route.resource }];
+  if (route.resource === 'cache') return [{ type: 'catalog' }];
   if (!('name' in route)) return [];
   return [{ type: 'repository', name: route.name, actions: actionsOf(method, route.resource) }];
 }
@@ -174,6 +176,10 @@ function handle(exchange: Exchange, route: Exclude<Route, UnaskedRoute>): Promis
       });
     case 'search':
       return headOf(method, search(exchange));
+    case 'cache':
+      return headOf(method, getCache(exchange));
+    case 'kept':
+      return headOf(method, handleKept(exchange, route.name, route.reference));
   }
 }
 

@@ -50,7 +50,7 @@ export async function getManifest(
 }
 
 /** A reference of a read: a bad tag is merely unknown (conformance asks for 404), a bad digest is said to be bad. */
-function readable(reference: string): Tag | Digest {
+export function readable(reference: string): Tag | Digest {
   if (isTag(reference)) return reference;
   if (reference.includes(':')) return parseDigest(reference);
   throw new RegistryError('MANIFEST_UNKNOWN', 'the manifest is not known to this repository', {

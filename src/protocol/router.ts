@@ -3,10 +3,10 @@ import { RegistryError } from '../oci/errors.ts';
 
 /** A resource of the API and the parts of the path that choose it. */
 export type Route =
-  | { readonly resource: 'base' | 'catalog' | 'search' }
+  | { readonly resource: 'base' | 'catalog' | 'search' | 'cache' }
   | { readonly resource: 'root' | 'v1-ping' | 'token' | 'keys' }
   | { readonly resource: 'tags' | 'uploads'; readonly name: RepositoryName }
-  | { readonly resource: 'manifest'; readonly name: RepositoryName; readonly reference: string }
+  | { readonly resource: 'manifest' | 'kept'; readonly name: RepositoryName; readonly reference: string }
   | { readonly resource: 'blob' | 'referrers'; readonly name: RepositoryName; readonly digest: string }
   | { readonly resource: 'upload'; readonly name: RepositoryName; readonly id: string };
 
@@ -21,10 +21,12 @@ export const METHODS: Readonly<Record<Resource, readonly string[]>> = {
   keys: ['GET', 'HEAD'],
   'v1-ping': ['GET', 'HEAD'],
   search: ['GET', 'HEAD'],
+  cache: ['GET', 'HEAD'],
   tags: ['GET', 'HEAD'],
   referrers: ['GET', 'HEAD'],
   manifest: ['GET', 'HEAD', 'PUT', 'DELETE'],
   blob: ['GET', 'HEAD', 'DELETE'],
+  kept: ['GET', 'HEAD', 'POST', 'DELETE'],
   uploads: ['POST'],
   upload: ['GET', 'HEAD', 'PATCH', 'PUT', 'DELETE'],
 };
@@ -35,6 +37,7 @@ const FIXED: ReadonlyMap<string, Route> = new Map<string, Route>([
   ['/v2', { resource: 'base' }],
   ['/v2/', { resource: 'base' }],
   ['/v2/_catalog', { resource: 'catalog' }],
+  ['/v2/_cache', { resource: 'cache' }],
   ['/v2/token', { resource: 'token' }],
   ['/v2/token/jwks.json', { resource: 'keys' }],
   ['/v1/_ping', { resource: 'v1-ping' }],
@@ -65,6 +68,8 @@ export function match(path: string): Route | undefined {
     case 'blobs':
       if (last === 'uploads') return { resource: 'uploads', name: nameIn(path, path.length - before) };
       return { resource: 'blob', name: nameIn(path, path.length - before), digest: last };
+    case '_cache':
+      return { resource: 'kept', name: nameIn(path, path.length - before), reference: last };
     case 'referrers':
       return { resource: 'referrers', name: nameIn(path, path.length - before), digest: last };
     case 'tags':

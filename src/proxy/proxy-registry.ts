@@ -6,12 +6,13 @@ import type { RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest, Registry, Repository } from '../oci/registry.ts';
 import { Absences } from './absences.ts';
 import { RecentLists } from './cached-lists.ts';
-import type { CacheTools } from './cached-place.ts';
+import type { CachedPlace, CacheTools } from './cached-place.ts';
 import { CachedRepository } from './cached-repository.ts';
 import { CacheSpace } from './cache-space.ts';
 import type { CachedContent, StateStorage } from './cache-state.ts';
 import { FallbackRepository } from './fallback-repository.ts';
 import { found } from './found.ts';
+import { ImageCache } from './image-cache.ts';
 import { CacheStatistics } from './statistics.ts';
 import { TagRecords } from './tag-records.ts';
 import { Transfers } from './transfers.ts';
@@ -62,6 +63,7 @@ const TELL_STALE_EVERY = 60_000;
 
 export class ProxyRegistry implements Registry {
   readonly statistics: CacheStatistics;
+  readonly cache: ImageCache;
   readonly space: CacheSpace;
   readonly #options: ProxyOptions;
   readonly #upstreams: Upstreams;
@@ -99,6 +101,17 @@ export class ProxyRegistry implements Registry {
       now,
       onStale: (name, reason) => this.#warnStale(name, reason),
     };
+    this.cache = new ImageCache({
+      placeOf: (name) => {
+        const repository = this.#upstreams.find(name);
+        return repository === undefined ? undefined : this.#placeOf(repository);
+      },
+      contents: () => this.space.list(),
+      remove: (contents) => this.space.remove(contents),
+      counted: () => statistics.read(),
+      maxBytes,
+      log,
+    });
   }
 
   repository(name: RepositoryName): Repository {
@@ -119,6 +132,11 @@ export class ProxyRegistry implements Registry {
 
   canonicalName(name: RepositoryName): RepositoryName {
     return this.#upstreams.find(name)?.name ?? name;
+  }
+
+  /** Whether the name is one of another registry's repository. */
+  isCached(name: RepositoryName): boolean {
+    return this.#upstreams.find(name) !== undefined;
   }
 
   /** Whether what is read by that name may be another registry's: clients send such names the logins of that one. */
@@ -147,15 +165,18 @@ export class ProxyRegistry implements Registry {
   }
 
   #cached(repository: UpstreamRepository): Repository {
+    return new CachedRepository(this.#placeOf(repository), this.#recent);
+  }
+
+  #placeOf(repository: UpstreamRepository): CachedPlace {
     if (!this.#upstreams.isAllowed(repository)) throw notAllowed(repository.name);
     const { tools, tagTtlMs } = this.#upstreams.reach(repository.upstream);
-    const place = {
+    return {
       local: this.#options.cache.repository(repository.name),
       upstream: new UpstreamContent(tools, repository.repository),
       tagTtlMs,
       tools: this.#tools,
     };
-    return new CachedRepository(place, this.#recent);
   }
 
   async #unlink({ name, kind, digest }: CachedContent): Promise<void> {
