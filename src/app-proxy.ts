@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import type { Peers } from './app-access.ts';
 import { isLoopback } from './config/addresses.ts';
 import type { Config, UpstreamConfig } from './config/config.ts';
-import type { StorageDriver } from './drivers/driver.ts';
+import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
 import type { Logger } from './log.ts';
 import type { Registry } from './oci/registry.ts';
+import { adoptCache } from './proxy/adopt-cache.ts';
 import { ProxyRegistry } from './proxy/proxy-registry.ts';
 import type { UpstreamConfig as Upstream } from './proxy/upstreams.ts';
 import { StartFailure } from './start-failure.ts';
@@ -73,6 +74,29 @@ function readAuthorities(path: string, upstream: string): string {
   } catch (error) {
     const { message } = error as Error;
     throw new StartFailure(`proxy.upstreams: ${upstream}: ca: ${path}: ${message}`, { cause: error });
+  }
+}
+
+/**
+ * Takes over what a `registry:2` cached in this storage, before anybody is served.
+ * @throws StartFailure
+ */
+export async function takeOverCache(config: Config, driver: StorageDriver, log: Logger): Promise<void> {
+  const { proxy, storage } = config;
+  const fallback = proxy?.fallback;
+  if (fallback === undefined || storage.readOnly) return;
+  const cache = new LocalRegistry(driver, UNCHECKED);
+  const registry = wireProxy(config, driver, cache, log);
+  try {
+    await adoptCache({
+      storage: new Objects(driver),
+      cache,
+      nameOf: (old) => (registry?.isCached(old) === false ? registry.mirrorOf(fallback, old) : undefined),
+      log,
+    });
+  } catch (error) {
+    if (!(error instanceof StorageFailure)) throw error;
+    throw new StartFailure(`proxy.remoteurl: what registry:2 had cached: ${error.message}`, { cause: error });
   }
 }
 

@@ -97,7 +97,7 @@ export async function cacheWarm(options: CacheWarmOptions, io: CommandIo = proce
 }
 
 async function inCache(
-  { file }: WithFile,
+  { file, reference: about }: WithFile & { readonly reference?: string },
   io: CommandIo,
   work: (registry: ProxyRegistry & { readonly cache: CacheControl }) => Promise<void>,
 ): Promise<number> {
@@ -119,8 +119,9 @@ async function inCache(
       }
       await work(registry);
     } catch (error) {
-      if (error instanceof StartFailure || error instanceof RegistryError || error instanceof UpstreamFailure)
-        throw new CommandFailure(error.message);
+      if (error instanceof RegistryError || error instanceof UpstreamFailure)
+        throw new CommandFailure(`${about ?? 'cache'}: ${error.message}`);
+      if (error instanceof StartFailure) throw new CommandFailure(error.message);
       throw error;
     }
   });

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { loggerFor, openStorage, readCertificate } from '../app.ts';
 import { StartFailure } from '../start-failure.ts';
 import { openKeys } from '../app-access.ts';
+import { takeOverCache } from '../app-proxy.ts';
 import { createHtpasswd } from '../auth/change-htpasswd.ts';
 import type { OwnAuthConfig } from '../config/auth-config.ts';
 import { ConfigError, loadConfig, openingsOf } from '../config/load.ts';
@@ -27,9 +28,10 @@ export async function serve(file: string | undefined): Promise<number> {
     for (const warning of warnings) log.warn(warning);
     for (const opening of openingsOf(config)) log.warn(`WARNING: ${opening}`);
     const since = loaded.file === undefined ? '' : await fileSignature(loaded.file);
-    openStorage(config);
+    const storage = openStorage(config);
     readCertificate(config);
     if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
+    await takeOverCache(config, storage, log);
     const inMemory = config.storage.driver.kind === 'inmemory';
     const workers = inMemory ? 1 : (config.http.workers ?? availableParallelism());
     return await supervise({
