@@ -24,6 +24,12 @@ interface Stored {
 
 export class MemoryDriver implements StorageDriver, Appends, Moves, ReadsSmall {
   readonly #objects = new Map<string, Stored>();
+  readonly #now: () => number;
+
+  /** @param now the storage's clock, in milliseconds since 1970 */
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
 
   #find(key: string): Stored {
     const stored = this.#objects.get(key);
@@ -64,7 +70,7 @@ export class MemoryDriver implements StorageDriver, Appends, Moves, ReadsSmall {
       throw new Error(`expected ${options.size} bytes to store, got ${size}`);
     }
     if (options.ifAbsent === true && this.#objects.has(key)) throw new ObjectExists(key);
-    const modified = Date.now();
+    const modified = this.#now();
     this.#objects.set(key, { chunks, size, modified });
     return { key, size, modified };
   }
@@ -77,17 +83,18 @@ export class MemoryDriver implements StorageDriver, Appends, Moves, ReadsSmall {
 
   async openAppend(key: string, offset: number): Promise<AppendWriter> {
     if (offset === 0 && !this.#objects.has(key)) {
-      this.#objects.set(key, { chunks: [], size: 0, modified: Date.now() });
+      this.#objects.set(key, { chunks: [], size: 0, modified: this.#now() });
     }
     const stored = this.#find(key);
     if (stored.size !== offset) throw new OffsetMismatch(key, offset, stored.size);
+    const now = this.#now;
     return {
       write(chunks) {
         for (const chunk of chunks) {
           stored.chunks.push(chunk.slice());
           stored.size += chunk.byteLength;
         }
-        stored.modified = Date.now();
+        stored.modified = now();
         return Promise.resolve();
       },
       sync: () => Promise.resolve(),

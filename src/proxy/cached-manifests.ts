@@ -13,6 +13,8 @@ import { UpstreamFailure } from './upstream-failure.ts';
 interface Resolved {
   readonly digest: Digest;
   readonly stale: boolean;
+  /** Whether its manifest was fetched for this very question. */
+  readonly isNew: boolean;
 }
 
 export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
@@ -24,8 +26,8 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
 
   async get(reference: Tag | Digest): Promise<StoredManifest> {
     if (isDigest(reference)) return this.#byDigest(reference, []);
-    const { digest, stale } = await this.resolve(reference);
-    const manifest = await found(this.#byDigest(digest, [reference]));
+    const { digest, stale, isNew } = await this.resolve(reference);
+    const manifest = await found(isNew ? this.#again(digest) : this.#byDigest(digest, [reference]));
     if (manifest !== undefined) return stale ? { ...manifest, stale } : manifest;
     // It was let go here, and has gone from the upstream since the tag was last asked for.
     await this.#place.tools.records.forget(this.#place.local.name, reference);
@@ -53,7 +55,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
   /** @throws RegistryError `MANIFEST_UNKNOWN` @throws UpstreamFailure when nothing is kept and the upstream fails */
   async resolve(tag: Tag): Promise<Resolved> {
     const digest = await this.#fresh(tag);
-    if (digest !== undefined) return { digest, stale: false };
+    if (digest !== undefined) return { digest, stale: false, isNew: false };
     return shared(this.#place, `tag ${this.#place.local.name}:${tag}`, () => this.#ask(tag));
   }
 
@@ -89,17 +91,18 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
         throw unknownManifest(tag);
       }
       const { digest } = content;
-      if (digest === kept) tools.statistics.count(upstream.upstream, 'revalidated');
-      else if ((await this.#kept(digest)) === undefined) await this.#fetch(digest, [tag], patience);
+      const isNew = digest !== kept && (await this.#kept(digest)) === undefined;
+      if (isNew) await this.#fetch(digest, [tag], patience);
+      else if (digest === kept) tools.statistics.count(upstream.upstream, 'revalidated');
       if (digest !== (await found(local.tags.resolve(tag)))) await this.#point(tag, digest);
       tools.absences.forget(this.#absence(tag));
       const noted = await tools.records.note(local.name, tag, { digest, asked });
-      return { digest: noted.digest, stale: false };
+      return { digest: noted.digest, stale: false, isNew: isNew && noted.digest === digest };
     } catch (error) {
       if (kept === undefined || !(error instanceof UpstreamFailure)) throw error;
       tools.statistics.count(upstream.upstream, 'stale');
       tools.onStale(local.name, error.message);
-      return { digest: kept, stale: true };
+      return { digest: kept, stale: true, isNew: false };
     }
   }
 
@@ -120,6 +123,11 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
       return kept;
     }
     return shared(this.#place, `manifest ${local.name}@${digest}`, () => this.#fetch(digest, tags, {}));
+  }
+
+  /** What was fetched a moment ago; some manifests cannot be kept. */
+  async #again(digest: Digest): Promise<StoredManifest> {
+    return (await this.#kept(digest)) ?? this.#byDigest(digest, []);
   }
 
   async #kept(digest: Digest): Promise<StoredManifest | undefined> {
