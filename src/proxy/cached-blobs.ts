@@ -9,9 +9,12 @@ import { UpstreamFailure } from './upstream-failure.ts';
 /** Blobs of an upstream: fetched while they are served, and kept. */
 export class CachedBlobs implements Blobs {
   readonly #place: CachedPlace;
+  readonly #pushable: boolean;
 
-  constructor(place: CachedPlace) {
+  /** @param pushable whether pushes are handed on: then a mount is answered with an upload */
+  constructor(place: CachedPlace, pushable: boolean) {
     this.#place = place;
+    this.#pushable = pushable;
   }
 
   async stat(digest: Digest): Promise<Content> {
@@ -52,8 +55,8 @@ export class CachedBlobs implements Blobs {
     }
   }
 
-  mount(): Promise<never> {
-    return Promise.reject(notPushable(this.#place.local.name));
+  mount(): Promise<undefined> {
+    return this.#pushable ? Promise.resolve(undefined) : Promise.reject(notPushable(this.#place.local.name));
   }
 
   delete(digest: Digest): Promise<void> {

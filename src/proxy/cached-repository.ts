@@ -5,6 +5,7 @@ import { CachedBlobs } from './cached-blobs.ts';
 import { CachedLists, type RecentLists } from './cached-lists.ts';
 import { CachedManifests } from './cached-manifests.ts';
 import { type CachedPlace, notPushable } from './cached-place.ts';
+import type { ForwardedPushes } from './forwarded-pushes.ts';
 
 export class CachedRepository implements Repository {
   readonly name: RepositoryName;
@@ -12,7 +13,11 @@ export class CachedRepository implements Repository {
   readonly #lists: CachedLists;
   readonly #manifests: CachedManifests;
 
-  constructor(place: CachedPlace, recent: RecentLists) {
+  readonly #pushes: ForwardedPushes | undefined;
+
+  /** @param pushes where pushes are handed on to the upstream */
+  constructor(place: CachedPlace, recent: RecentLists, pushes?: ForwardedPushes) {
+    this.#pushes = pushes;
     this.name = place.local.name;
     this.#place = place;
     this.#lists = new CachedLists(place, recent);
@@ -20,7 +25,7 @@ export class CachedRepository implements Repository {
   }
 
   get blobs(): Blobs {
-    return new CachedBlobs(this.#place);
+    return new CachedBlobs(this.#place, this.#pushes !== undefined);
   }
 
   get manifests(): Manifests {
@@ -28,7 +33,7 @@ export class CachedRepository implements Repository {
     return {
       get: (reference) => this.#manifests.get(reference),
       stat: (reference) => this.#manifests.stat(reference),
-      put: () => Promise.reject(notPushable(this.name)),
+      put: (manifest) => this.#pushes?.put(manifest) ?? Promise.reject(notPushable(this.name)),
       delete: (digest) => manifests.delete(digest),
     };
   }
@@ -50,6 +55,7 @@ export class CachedRepository implements Repository {
   }
 
   get uploads(): Uploads {
+    if (this.#pushes !== undefined) return this.#pushes.uploads;
     const refuse = () => Promise.reject(notPushable(this.name));
     return { start: refuse, status: refuse, append: refuse, finish: refuse, cancel: refuse };
   }

@@ -11,6 +11,7 @@ import { CachedRepository } from './cached-repository.ts';
 import { CacheSpace } from './cache-space.ts';
 import type { CachedContent, StateStorage } from './cache-state.ts';
 import { FallbackRepository } from './fallback-repository.ts';
+import { ForwardedPushes } from './forwarded-pushes.ts';
 import { found } from './found.ts';
 import { ImageCache } from './image-cache.ts';
 import { CacheStatistics } from './statistics.ts';
@@ -165,7 +166,12 @@ export class ProxyRegistry implements Registry {
   }
 
   #cached(repository: UpstreamRepository): Repository {
-    return new CachedRepository(this.#placeOf(repository), this.#recent);
+    const place = this.#placeOf(repository);
+    const { push, tools } = this.#upstreams.reach(repository.upstream);
+    const pushes = push
+      ? new ForwardedPushes({ place, upstream: tools.upstream, repository: repository.repository })
+      : undefined;
+    return new CachedRepository(place, this.#recent, pushes);
   }
 
   #placeOf(repository: UpstreamRepository): CachedPlace {

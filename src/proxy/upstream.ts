@@ -32,7 +32,7 @@ export interface UpstreamRequest {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | (() => Promise<ReadableStream<Uint8Array>>);
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds for an answer to begin, if fewer than usual. */
+  /** Milliseconds for an answer to begin, if fewer than usual; with a body, if more. */
   readonly patienceMs?: number | undefined;
 }
 
@@ -71,7 +71,11 @@ export class Upstream {
    */
   async ask(request: UpstreamRequest): Promise<Response> {
     const limit = new AbortController();
-    const patience = Math.min(this.#options.timeoutMs, request.patienceMs ?? Number.POSITIVE_INFINITY);
+    const { timeoutMs } = this.#options;
+    const patience =
+      request.body === undefined
+        ? Math.min(timeoutMs, request.patienceMs ?? timeoutMs)
+        : (request.patienceMs ?? timeoutMs);
     const timer = setTimeout(() => limit.abort(new Error('it took too long')), patience);
     const signal =
       request.signal === undefined ? limit.signal : AbortSignal.any([limit.signal, request.signal]);

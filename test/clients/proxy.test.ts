@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { startDockerRegistry } from '../harness/docker-registry.ts';
 import { busyboxImage, layeredImage } from '../harness/images.ts';
+import { verifyImage } from '../harness/registry-client.ts';
 import type { RunningRegistry } from '../harness/running-registry.ts';
 import { requireTool } from '../harness/tools.ts';
 import { type ClientSandbox, openClientSandbox } from './client-sandbox.ts';
@@ -17,7 +18,10 @@ let dockerd: Dockerd;
 beforeAll(async () => {
   for (const tool of ['docker-registry', 'skopeo', 'umoci', 'busybox', 'docker', 'ctr']) requireTool(tool);
   upstream = await startDockerRegistry({});
-  const upstreams = [{ name: 'upstream.example', url: upstream.url, tagttl: '0s' }];
+  const upstreams = [
+    { name: 'upstream.example', url: upstream.url, tagttl: '0s' },
+    { name: 'pushed', url: upstream.url, tagttl: '0s', push: true },
+  ];
   sandbox = await openClientSandbox('proxy', { config: { proxy: { upstreams } } });
   containerd = await startContainerd(sandbox, 'containerd');
   dockerd = await startDockerd(sandbox, 'docker');
@@ -103,6 +107,18 @@ test('containerd takes it for a mirror', async () => {
   ];
   await writeFile(`${hosts}/upstream.example/hosts.toml`, lines.join('\n'));
   await containerd.ctr('images', 'pull', '--hosts-dir', hosts, 'upstream.example/lib/busybox:1');
+}, 60_000);
+
+test('what is pushed to an upstream that takes pushes is there, and here; to others it is refused', async () => {
+  const image = await layeredImage(sandbox.workspace.join('handed-on'), { layers: 4, seed: 'handed on' });
+  const copy = (target: string) =>
+    sandbox.run('skopeo', ['--insecure-policy', 'copy', '--dest-tls-verify=false', image.reference, target]);
+  await copy(`docker://${sandbox.registry.host}/pushed/lib/handed-on:1`);
+  expect(await verifyImage(upstream.url, 'lib/handed-on', '1')).not.toEqual([]);
+  const asked = upstream.logs().length;
+  expect(await verifyImage(sandbox.registry.url, 'pushed/lib/handed-on', '1')).not.toEqual([]);
+  expect(upstream.logs().slice(asked)).not.toContain('GET /v2/lib/handed-on/blobs');
+  await expect(copy(`docker://${here('lib/handed-on:2')}`)).rejects.toThrow('cannot be pushed to');
 }, 60_000);
 
 test('with the upstream stopped, what was pulled before still comes', async () => {
