@@ -15,6 +15,7 @@ import { layers } from './measurements/layers.ts';
 import { logins } from './measurements/logins.ts';
 import { manifests } from './measurements/manifests.ts';
 import { growth, slowTransfers } from './measurements/memory.ts';
+import { proxy } from './measurements/proxy.ts';
 import { catalogPages, largeCatalog, tagPages } from './measurements/pages.ts';
 import { pullPlain, pullTls } from './measurements/pull.ts';
 import { pushPatch, pushPut, pushSoftware } from './measurements/push.ts';
@@ -38,6 +39,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   growth,
   start,
   logins,
+  proxy,
 ];
 
 async function versions(): Promise<Record<string, string>> {

@@ -17,6 +17,8 @@ export interface Placement {
   readonly certificate?: Certificate;
   /** Further lines of the configuration: accounts and rights. */
   readonly logins?: string;
+  /** Further lines that ask nobody for a login. */
+  readonly more?: string;
 }
 
 /** What is unusual about a server's start. */
@@ -65,7 +67,7 @@ http:
   secret: only-for-the-bench
   headers:
     X-Content-Type-Options: [nosniff]
-${tls}${place.logins ?? ''}`;
+${tls}${place.logins ?? ''}${place.more ?? ''}`;
 }
 
 async function registryPlan(
@@ -103,6 +105,42 @@ export async function entrepotExecutable(place: Placement): Promise<ServerPlan |
 /** Debian's `docker-registry`. */
 export function dockerRegistry(place: Placement, how: Circumstances = {}): Promise<ServerPlan> {
   return registryPlan('docker-registry', [toolPath('docker-registry'), 'serve'], place, how);
+}
+
+/** nginx before another server, which answers no faster than a link of so many MiB a second would. */
+export async function link(place: Placement, origin: string, mebibytes: number): Promise<ServerPlan> {
+  const port = await freePort();
+  const folder = join(place.state, `link-${port}`);
+  await mkdir(folder, { recursive: true });
+  const config = join(folder, 'nginx.conf');
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (kind) => `${kind}_temp_path ${folder}/${kind};`,
+  );
+  const user = process.getuid?.() === 0 ? 'user root;' : '';
+  await writeFile(
+    config,
+    `${user} daemon off; pid ${folder}/pid; error_log ${folder}/error.log;
+events { worker_connections 512; }
+http {
+  access_log off; ${temporary.join(' ')}
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass ${origin}; proxy_http_version 1.1; proxy_set_header Host $host:$server_port;
+      proxy_max_temp_file_size 0; limit_rate ${mebibytes}m;
+    }
+  }
+}
+`,
+  );
+  return {
+    name: `link of ${mebibytes} MiB/s`,
+    command: [toolPath('nginx'), '-e', join(folder, 'error.log'), '-c', config],
+    origin: `http://127.0.0.1:${port}`,
+    root: place.root,
+    logFile: join(folder, 'output.log'),
+    readyPath: '/v2/',
+  };
 }
 
 /** nginx with `sendfile`, a worker for each core, and its access log on, as the registries have theirs. */

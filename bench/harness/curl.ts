@@ -19,6 +19,8 @@ const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY
 export interface Transferred {
   /** From before the connection is opened to the last byte: curl's own clock, so its start as a process is not in it. */
   readonly seconds: number;
+  /** The same to the first byte of the answer. */
+  readonly firstByte: number;
   /** The answer's `Location`, empty when it has none. */
   readonly location: string;
 }
@@ -36,7 +38,7 @@ export async function transfer(plan: Transfer): Promise<Transferred> {
     '--output',
     '/dev/null',
     '--write-out',
-    '%{http_code} %{time_total} %header{location}',
+    '%{http_code} %{time_total} %{time_starttransfer} %header{location}',
   ];
   if (plan.caFile !== undefined) args.push('--cacert', plan.caFile, '--tls13-ciphers', CIPHERS);
   if (upload !== undefined) {
@@ -46,9 +48,9 @@ export async function transfer(plan: Transfer): Promise<Transferred> {
     if (upload.chunked) args.push('--header', 'Transfer-Encoding: chunked');
   }
   const { stdout } = await run('curl', [...args, plan.url]);
-  const [status, seconds, location = ''] = stdout.trim().split(' ');
+  const [status, seconds, firstByte, location = ''] = stdout.trim().split(' ');
   if (Number(status) !== plan.expected) {
     throw new Error(`${upload?.method ?? 'GET'} ${plan.url}: ${status} instead of ${plan.expected}`);
   }
-  return { seconds: Number(seconds), location };
+  return { seconds: Number(seconds), firstByte: Number(firstByte), location };
 }

@@ -174,8 +174,10 @@ export interface Chunk {
   /** How many bytes the client says it has; unchecked when it does not say. */
   readonly size?: number;
   readonly signal?: AbortSignal;
-  /** Called for each piece that arrives, so that the caller can tell a slow client from a stalled one. */
-  readonly onProgress?: () => void;
+  /** Called with each piece that arrives, so that the caller can tell a slow client from a stalled one. */
+  readonly onProgress?: (piece: Uint8Array) => void;
+  /** Called by `finish` when the whole has its digest, before it is made durable. */
+  readonly onVerified?: () => void;
 }
 
 /** A manifest's exact bytes and what the registry knows of them. */

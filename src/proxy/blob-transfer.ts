@@ -10,8 +10,9 @@ import { streamOf, WrittenBytes } from './follow-upload.ts';
 import type { FetchedBlob } from './upstream-content.ts';
 import { UpstreamFailure } from './upstream-failure.ts';
 
-/** Bytes that a reader may be behind and still be given what arrives. */
-const WINDOW = 256 * 1024;
+/** Bytes that all readers together may be behind and still be given what arrives; and each of them in any case. */
+const WINDOWS = 16 * 1024 * 1024;
+const LEAST_WINDOW = 256 * 1024;
 /** How often it is looked how far a transfer has come, in milliseconds. */
 const LOOK_EVERY = 15_000;
 /** Bytes a second below which it is given up: whoever joins it would wait with the others. */
@@ -31,8 +32,11 @@ export interface TransferOptions {
 export class BlobTransfer {
   /** The size that the upstream told; undefined where it told none. */
   readonly size: number | undefined;
+  /** Fulfilled when what came has the digest; rejected when it will not. */
+  readonly verified: Promise<void>;
   /** Fulfilled when the blob is in the local registry; rejected when it will not be. */
   readonly done: Promise<void>;
+  #verify: () => void = () => undefined;
   readonly #options: TransferOptions;
   readonly #readers = new Set<Reader>();
   readonly #written: WrittenBytes;
@@ -42,7 +46,10 @@ export class BlobTransfer {
   constructor(options: TransferOptions) {
     this.#options = options;
     this.size = options.fetched.size;
+    const verified = new Promise<void>((resolve) => (this.#verify = resolve));
     this.done = this.#run();
+    this.verified = Promise.race([verified, this.done]);
+    this.verified.catch(() => undefined);
     const { local, digest, upload } = options;
     const more = (than: number) => this.#more(than);
     this.#written = new WrittenBytes({ local, digest, upload, done: this.done, more });
@@ -61,7 +68,7 @@ export class BlobTransfer {
   async *#bytesFor(reader: Reader, end: number): AsyncGenerator<Uint8Array, undefined> {
     try {
       for (let chunk = await reader.next(); chunk !== undefined; chunk = await reader.next()) {
-        if (reader.at >= end) await this.done;
+        if (reader.at >= end) await this.verified;
         yield chunk;
       }
     } finally {
@@ -90,19 +97,16 @@ export class BlobTransfer {
       if (came >= (LEAST_RATE * lookEveryMs) / 1000 || this.#received === this.size) return;
       stalled.abort(new UpstreamFailure(`the upstream has sent ${came} bytes in ${lookEveryMs} ms`));
     }, lookEveryMs);
-    const passed = fetched.body.pipeThrough(
-      new TransformStream<Uint8Array, Uint8Array>({
-        transform: (chunk, controller) => {
-          onBytes(chunk.byteLength);
-          this.#pass(chunk);
-          controller.enqueue(chunk);
-        },
-      }),
-    );
     try {
       await local.uploads.finish(upload, digest, {
-        body: passed,
+        body: fetched.body,
         signal: stalled.signal,
+        onProgress: (piece) => {
+          onBytes(piece.byteLength);
+          this.#pass(piece);
+        },
+        // What is right can be given away; that it is durable matters to us alone.
+        onVerified: () => this.#verify(),
         ...(this.size === undefined ? {} : { size: this.size }),
       });
       for (const reader of this.#readers) reader.end();
@@ -120,7 +124,8 @@ export class BlobTransfer {
 
   #pass(chunk: Uint8Array): void {
     this.#received += chunk.byteLength;
-    for (const reader of this.#readers) reader.take(chunk, this.#received);
+    const window = Math.max(LEAST_WINDOW, WINDOWS / Math.max(1, this.#readers.size));
+    for (const reader of this.#readers) reader.take(chunk, this.#received, window);
     const waiting = this.#wake;
     this.#wake = [];
     for (const wake of waiting) wake();
@@ -148,14 +153,14 @@ class Reader {
     this.#follows = received <= start;
   }
 
-  /** Takes a chunk that ends at `received`. */
-  take(chunk: Uint8Array, received: number): void {
+  /** Takes a chunk that ends at `received`. One that is further behind than `window` is given no more. */
+  take(chunk: Uint8Array, received: number, window: number): void {
     if (!this.#follows) return;
     const next = this.at + this.#queued;
     const from = received - chunk.byteLength;
     const part = chunk.subarray(Math.max(0, next - from), Math.max(0, this.#end - from));
     if (part.byteLength === 0) return;
-    if (this.#queued + part.byteLength > WINDOW) this.#follows = false;
+    if (this.#queued + part.byteLength > window) this.#follows = false;
     else {
       this.#queue.push(part);
       this.#queued += part.byteLength;

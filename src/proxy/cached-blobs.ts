@@ -35,9 +35,8 @@ export class CachedBlobs implements Blobs {
       if (kept !== undefined) {
         const { content, range } = kept;
         this.#note(content);
-        tools.statistics.count(upstream.upstream, 'hits');
         const served = range === undefined ? content.size : range.end - range.start;
-        tools.statistics.count(upstream.upstream, 'bytesSaved', served);
+        tools.statistics.hit(upstream.upstream, served);
         return kept;
       }
       const transfer = await this.#unlessAbsent(digest, () => tools.transfers.get(local, upstream, digest));

@@ -118,8 +118,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
     const { local, upstream, tools } = this.#place;
     const kept = await this.#kept(digest);
     if (kept !== undefined) {
-      tools.statistics.count(upstream.upstream, 'hits');
-      tools.statistics.count(upstream.upstream, 'bytesSaved', kept.size);
+      tools.statistics.hit(upstream.upstream, kept.size);
       return kept;
     }
     return shared(this.#place, `manifest ${local.name}@${digest}`, () => this.#fetch(digest, tags, {}));

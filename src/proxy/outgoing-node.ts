@@ -17,7 +17,7 @@ export function onNode({ ca, insecure }: TlsTrust): Send {
   const dispatchers = new Map<string, Dispatcher>();
   const dispatcherFor = (url: URL, address: string | undefined): Dispatcher => {
     const via = proxyFor(url);
-    const key = via?.href ?? `${url.hostname} ${address ?? ''}`;
+    const key = via === undefined ? `${url.hostname} ${address ?? ''}` : `${url.protocol} by ${via.href}`;
     const known = dispatchers.get(key);
     if (known !== undefined) return known;
     const made =
@@ -26,7 +26,13 @@ export function onNode({ ca, insecure }: TlsTrust): Send {
             ...patience,
             connect: { ...connect, ...(address === undefined ? {} : { lookup: always(address) }) },
           })
-        : new ProxyAgent({ ...patience, uri: via.href, requestTls: connect });
+        : new ProxyAgent({
+            ...patience,
+            uri: via.href,
+            requestTls: connect,
+            // As curl and Bun do: many proxies open tunnels to the port of HTTPS only.
+            proxyTunnel: url.protocol === 'https:',
+          });
     dispatchers.set(key, made);
     for (const [oldest, dispatcher] of dispatchers) {
       if (dispatchers.size <= MAX_DISPATCHERS) break;

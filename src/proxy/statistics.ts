@@ -42,11 +42,19 @@ export class CacheStatistics {
   }
 
   count(upstream: string, counter: Counter, by = 1): void {
-    this.#add(upstream, { [counter]: by });
+    const present = this.#counts.get(upstream);
+    if (present === undefined) this.#add(upstream, { [counter]: by });
+    else present[counter] += by;
     if (this.#tell === undefined) return;
     const { counts } = this.#gather();
     const told = (counts[upstream] ??= {});
     told[counter] = (told[counter] ?? 0) + by;
+  }
+
+  /** An answer from what is kept. */
+  hit(upstream: string, bytes: number): void {
+    this.count(upstream, 'hits');
+    this.count(upstream, 'bytesSaved', bytes);
   }
 
   /** What the upstream said is left of its own limit. */

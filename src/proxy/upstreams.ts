@@ -69,10 +69,13 @@ export interface UpstreamRepository {
 
 /** Upstreams that are remembered beside those of the configuration. */
 const MAX_UPSTREAMS = 1_000;
+const MAX_FOUND = 10_000;
 
 export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #reached = new Map<string, Reached>();
+  /** What names were found to stand for, as each request asks. */
+  readonly #found = new Map<RepositoryName, UpstreamRepository>();
 
   constructor(options: UpstreamsOptions) {
     this.#options = options;
@@ -83,6 +86,16 @@ export class Upstreams {
    * for an upstream of the configuration. undefined for names of our own, and for what nobody may name.
    */
   find(name: RepositoryName): UpstreamRepository | undefined {
+    const known = this.#found.get(name);
+    if (known !== undefined) return known;
+    const found = this.#find(name);
+    if (found === undefined) return undefined;
+    if (this.#found.size >= MAX_FOUND) this.#found.clear();
+    this.#found.set(name, found);
+    return found;
+  }
+
+  #find(name: RepositoryName): UpstreamRepository | undefined {
     const split = splitName(name);
     if (split === undefined) return undefined;
     if (split.first !== PROXY) {

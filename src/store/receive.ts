@@ -37,7 +37,7 @@ export async function receive(
         await sink.add(value.subarray(0, value.byteLength - (received - chunk.size)));
         throw wrongSize(chunk.size);
       }
-      chunk.onProgress?.();
+      chunk.onProgress?.(value);
       const full = sink.add(value);
       if (full !== undefined) await full;
     }

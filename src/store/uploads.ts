@@ -99,6 +99,7 @@ export class StoredUploads implements Uploads {
           detail: { digest },
         });
       }
+      chunk.onVerified?.();
       await this.#commit(session, digest);
       return { digest, size: session.offset, mediaType: MEDIA_TYPE.octetStream };
     });
