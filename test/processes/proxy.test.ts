@@ -104,7 +104,7 @@ test('an HTTP proxy of the environment is asked, but not for what is excepted', 
             {
               ...plain.settings,
               name: 'direct',
-              url: String(plain.settings['url']).replace('127.0.0.1', 'localhost'),
+              url: plain.front.url.replace('127.0.0.1', 'localhost'),
             },
           ],
         },

@@ -69,10 +69,15 @@ export function openCache({ url, upstream = {}, ...settings }: CacheSettings): T
 
 export const NAME = 'proxy/lab/team/app' as RepositoryName;
 
-/** A blob as a client gets it. */
+/** A blob as a client gets it. It is given before it is kept, which is waited for here. */
 export async function pullBlob(registry: ProxyRegistry, digest: string, name = NAME): Promise<Buffer> {
-  const { body } = await registry.repository(name).blobs.open(digest as Digest);
-  return Buffer.from(await new Response(body).arrayBuffer());
+  const { blobs } = registry.repository(name);
+  const { body } = await blobs.open(digest as Digest);
+  const bytes = Buffer.from(await new Response(body).arrayBuffer());
+  const isKept = async () => (await blobs.open(digest as Digest)).body instanceof Blob;
+  for (const end = Date.now() + 1_000; !(await isKept()) && Date.now() < end;)
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  return bytes;
 }
 
 export async function pullManifest(registry: ProxyRegistry, reference: string, name = NAME): Promise<string> {
