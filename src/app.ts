@@ -1,5 +1,6 @@
 /** The composition root: from the configuration to a wired registry. Only this file knows every room. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { ConfiguredAccess, type Peers } from './app-access.ts';
 import { sweepCache, wireProxy } from './app-proxy.ts';
 import { PLAIN_NAMES } from './auth/access.ts';
@@ -12,7 +13,7 @@ import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
 import type { RepositoryName } from './oci/name.ts';
-import type { ProtocolSettings } from './protocol/exchange.ts';
+import type { ProtocolSettings, RootCa } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
 import { createHandler } from './protocol/handler.ts';
 import { UploadState } from './protocol/upload-state.ts';
@@ -23,6 +24,7 @@ import { LocalRegistry } from './store/local-registry.ts';
 import type { ManifestRules } from './store/manifest-rules.ts';
 import { Objects } from './store/objects.ts';
 import { StartFailure } from './start-failure.ts';
+import { rootCaOf } from './tls/root-ca.ts';
 import { purgeUploads } from './upkeep/purge-uploads.ts';
 
 /** Seconds without traffic after which a connection is closed. Uploads have a limit of their own. */
@@ -175,8 +177,15 @@ function settingsOf({ http, storage, catalog, tags }: Config): ProtocolSettings 
     deleteEnabled: storage.deleteEnabled,
     maxCatalog: catalog.maxEntries,
     maxTags: tags.maxTags,
+    rootCa: readRoot(http),
     uploadState: http.secret === undefined ? undefined : new UploadState(http.secret),
   };
+}
+
+/** What clients have to trust where the authority is our own. */
+function readRoot({ tls }: Config['http']): RootCa | undefined {
+  if (tls?.localCa === undefined) return undefined;
+  return rootCaOf(readPem('auto', join(tls.localCa.folder, 'root.crt')));
 }
 
 function rulesOf({ validation }: Config): ManifestRules {

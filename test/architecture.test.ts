@@ -42,7 +42,15 @@ const MAY_IMPORT_TYPES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The composition: these may import everything, and only these may import `app.ts`. */
-const COMPOSITION = ['main.ts', 'app.ts', 'app-access.ts', 'app-proxy.ts', 'start-failure.ts', 'cli'];
+const COMPOSITION = [
+  'main.ts',
+  'app.ts',
+  'app-access.ts',
+  'app-proxy.ts',
+  'app-tls.ts',
+  'start-failure.ts',
+  'cli',
+];
 
 /** The one file that may speak of `Bun` as a value. */
 const BUN_ROOM = 'server/bun.ts';

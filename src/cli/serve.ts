@@ -4,6 +4,7 @@ import { loggerFor, openStorage, readCertificate } from '../app.ts';
 import { StartFailure } from '../start-failure.ts';
 import { openKeys } from '../app-access.ts';
 import { takeOverCache } from '../app-proxy.ts';
+import { keepCertificate, prepareCertificate } from '../app-tls.ts';
 import { createHtpasswd } from '../auth/change-htpasswd.ts';
 import type { OwnAuthConfig } from '../config/auth-config.ts';
 import { ConfigError, loadConfig, openingsOf } from '../config/load.ts';
@@ -29,7 +30,11 @@ export async function serve(file: string | undefined): Promise<number> {
     for (const opening of openingsOf(config)) log.warn(`WARNING: ${opening}`);
     const since = loaded.file === undefined ? '' : await fileSignature(loaded.file);
     const storage = openStorage(config);
+    const local = await prepareCertificate(config);
+    if (local?.isNewRoot === true)
+      log.info('an authority of our own is made', { fingerprint: local.fingerprint });
     readCertificate(config);
+    keepCertificate(config, log);
     if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
     await takeOverCache(config, storage, log);
     const inMemory = config.storage.driver.kind === 'inmemory';

@@ -1,10 +1,17 @@
 /** A worker process of `entrepot serve`: a registry, and a listener on the shared address. */
-import { type App, createApp, IDLE_SECONDS, loggerFor } from '../app.ts';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type App, createApp, IDLE_SECONDS, loggerFor, readCertificate } from '../app.ts';
 import { StartFailure } from '../start-failure.ts';
 import type { Config } from '../config/config.ts';
-import { watchConfig } from '../config/watch.ts';
+import { fileSignature, watchConfig } from '../config/watch.ts';
+import type { Logger } from '../log.ts';
+import { createPlainHandler } from '../protocol/plain-handler.ts';
 import { AddressUnavailable } from '../server/address.ts';
+import type { Listener } from '../server/listener.ts';
 import { listen } from '../server/runtime.ts';
+import { rootCaOf } from '../tls/root-ca.ts';
 import {
   onDrain,
   onShared,
@@ -23,6 +30,9 @@ export interface WorkerMessage {
   readonly since: string;
 }
 
+/** How often the certificate's file is looked at, in milliseconds. */
+const LOOK_AT_CERTIFICATE = 5_000;
+
 /** Serves until the supervisor says otherwise. */
 export async function work(): Promise<void> {
   const { address, reusePort, message } = await workerStart();
@@ -40,16 +50,78 @@ export async function work(): Promise<void> {
       handler: app.handler,
       ...(app.tls === undefined ? {} : { tls: app.tls }),
     });
+    const stopRenewing = watchCertificate(config, listener, app.log);
+    const plain = await listenPlainly(config, reusePort);
     onDrain(async () => {
       stopWatching?.();
+      stopRenewing();
       app.stop();
-      await listener.drain();
+      await Promise.all([listener.drain(), plain?.drain()]);
     });
     workerReady();
   } catch (error) {
     if (!(error instanceof StartFailure) && !(error instanceof AddressUnavailable)) throw error;
     workerFailed(error.message);
   }
+}
+
+/** Takes up another certificate when its file changes, without ending a connection. */
+function watchCertificate(config: Config, listener: Listener, log: Logger): () => void {
+  const { tls } = config.http;
+  if (tls === undefined) return () => undefined;
+  const signature = () => Promise.all([fileSignature(tls.certificate), fileSignature(tls.key)]).then(String);
+  let shown: string | undefined;
+  /** Why the files could not be used, told once: they are looked at again until they can. */
+  let told = '';
+  const tell = (reason: string): void => {
+    if (reason !== told)
+      log.error(`${tls.certificate} has changed and cannot be used: the one before is shown`, { reason });
+    told = reason;
+  };
+  const look = async (): Promise<void> => {
+    const now = await signature();
+    shown ??= now;
+    if (now === shown) return;
+    const pair = readCertificate(config);
+    if (pair === undefined) return;
+    // One that is half written, or of which the other half is to come, would be refused by every client.
+    if (!new X509Certificate(pair.certificate).checkPrivateKey(createPrivateKey(pair.key))) {
+      tell(`it does not fit ${tls.key}`);
+      return;
+    }
+    const renewed = await listener.renew(pair);
+    shown = now;
+    told = '';
+    if (renewed) log.info(`${tls.certificate} has changed: it is shown to who comes now`);
+    else log.warn(`${tls.certificate} has changed: it counts from the next start, or SIGHUP`);
+  };
+  let running = false;
+  const timer = setInterval(() => {
+    if (running) return;
+    running = true;
+    look()
+      .catch((error: unknown) => tell(error instanceof Error ? error.message : String(error)))
+      .finally(() => {
+        running = false;
+      });
+  }, LOOK_AT_CERTIFICATE);
+  timer.unref();
+  void signature().then((now) => (shown ??= now));
+  return () => clearInterval(timer);
+}
+
+/** By plain HTTP the authority's certificate is told, and everybody else is sent on to TLS. */
+async function listenPlainly(config: Config, reusePort: boolean): Promise<Listener | undefined> {
+  const { tls, addr } = config.http;
+  const root = tls?.localCa === undefined ? undefined : join(tls.localCa.folder, 'root.crt');
+  if (tls?.plainAddr === undefined || root === undefined) return undefined;
+  const rootCa = rootCaOf(readFileSync(root, 'utf8'));
+  return listen({
+    address: tls.plainAddr,
+    reusePort,
+    idleSeconds: IDLE_SECONDS,
+    handler: createPlainHandler(rootCa, 'unix' in addr ? 443 : addr.port),
+  });
 }
 
 /** What has changed beside accounts and rights, for a message. */

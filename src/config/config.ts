@@ -83,7 +83,21 @@ export interface HttpConfig {
   readonly workers?: number;
 }
 
+/** An authority of our own, and what it signs for this host. */
+export interface LocalCaConfig {
+  /** Where its keys and certificates are kept. */
+  readonly folder: string;
+  /** Names and addresses beside those that the host has. */
+  readonly names: readonly string[];
+  /** Domains that the authority may sign for; empty for all. */
+  readonly constraints: readonly string[];
+}
+
 export interface TlsConfig {
+  /** The certificate and key are made by an authority of our own. */
+  readonly localCa?: LocalCaConfig;
+  /** Where the authority's certificate is told, and all else sent on to TLS, by plain HTTP. */
+  readonly plainAddr?: AddressConfig;
   readonly certificate: string;
   readonly key: string;
   /** Who may sign clients' certificates; empty when clients are not asked for one. */

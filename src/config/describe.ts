@@ -72,8 +72,18 @@ function http(section: HttpConfig) {
   };
 }
 
-function describeTls({ certificate, key, clientCas, clientAuth }: TlsConfig) {
-  const pair = { certificate, key };
+function describeTls({ localCa, plainAddr, certificate, key, clientCas, clientAuth }: TlsConfig) {
+  const pair =
+    localCa === undefined
+      ? { certificate, key }
+      : {
+          auto: true,
+          names: localCa.names,
+          constraints: localCa.constraints,
+          ...(plainAddr === undefined || 'unix' in plainAddr
+            ? {}
+            : { plainaddr: formatTcpAddress(plainAddr) }),
+        };
   return clientCas.length === 0 ? pair : { ...pair, clientcas: clientCas, clientauth: clientAuth };
 }
 

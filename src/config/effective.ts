@@ -1,5 +1,5 @@
 /** From a file that fits the schema to the configuration in force: defaults, and what settings mean together. */
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { formatTcpAddress, isLoopback, parseHost, parseTcpAddress } from './addresses.ts';
 import type { AuthConfig } from './auth-config.ts';
 import type {
@@ -11,7 +11,7 @@ import type {
   StorageConfig,
   ValidationConfig,
 } from './config.ts';
-import { EffectiveAuth } from './effective-auth.ts';
+import { EffectiveAuth, STATE_FOLDER } from './effective-auth.ts';
 import { DEFAULT_PROXY, EffectiveProxy } from './effective-proxy.ts';
 import type { Findings } from './findings.ts';
 import type { DurationValue } from './scalars.ts';
@@ -55,7 +55,7 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
   const told = new Effective(root, hasFile, findings);
   const { log } = file;
   const storage = told.storage(file.storage ?? {}, defaults);
-  const http = told.http(file.http ?? {}, defaults);
+  const http = told.http(file.http ?? {}, defaults, storage);
   const auth = told.auth(file, storage, http);
   const proxy =
     file.proxy === undefined ? defaults.proxy : new EffectiveProxy(file.proxy ?? {}, root, findings).read();
@@ -164,10 +164,10 @@ class Effective {
     return auth;
   }
 
-  http(section: NonNullable<File['http']>, defaults: Defaults): HttpConfig {
+  http(section: NonNullable<File['http']>, defaults: Defaults, storage: StorageConfig): HttpConfig {
     const host = this.#host(orUndefined(section.host));
     const secret = orUndefined(section.secret);
-    const tls = this.#tls(section.tls);
+    const tls = this.#tls(section.tls, storage);
     return {
       addr: this.#address(section, defaults),
       prefix: section.prefix ?? '/',
@@ -208,7 +208,8 @@ class Effective {
     return host;
   }
 
-  #tls(section: NonNullable<File['http']>['tls']): HttpConfig['tls'] {
+  #tls(section: NonNullable<File['http']>['tls'], storage: StorageConfig): HttpConfig['tls'] {
+    if (section?.auto === true) return this.#localTls(section, storage);
     const certificate = orUndefined(section?.certificate);
     const key = orUndefined(section?.key);
     const clientCas = section?.clientcas ?? [];
@@ -236,6 +237,39 @@ class Effective {
       key: resolve(key ?? ''),
       clientCas: clientCas.map((path) => resolve(path)),
       clientAuth: section?.clientauth ?? 'require-and-verify-client-cert',
+    };
+  }
+
+  /** TLS by an authority of our own, which is kept beside the content. */
+  #localTls(
+    section: NonNullable<NonNullable<File['http']>['tls']>,
+    { driver }: StorageConfig,
+  ): HttpConfig['tls'] {
+    const path = ['http', 'tls'];
+    for (const name of ['certificate', 'key'] as const) {
+      if (orUndefined(section[name]) !== undefined)
+        this.#problem([...path, name], 'is made by http.tls.auto: leave one of them out');
+    }
+    if (driver.kind !== 'filesystem') {
+      this.#problem([...path, 'auto'], 'needs a folder to keep the authority in: storage.filesystem');
+      return undefined;
+    }
+    const folder = join(driver.rootDirectory, STATE_FOLDER, 'tls');
+    const plain = orUndefined(section.plainaddr);
+    const plainAddr = plain === undefined ? undefined : parseTcpAddress(plain);
+    if (plain !== undefined && plainAddr === undefined) {
+      this.#problem(
+        [...path, 'plainaddr'],
+        `expected host:port such as ":5080", found "${plain.slice(0, 60)}"`,
+      );
+    }
+    return {
+      localCa: { folder, names: section.names ?? [], constraints: section.constraints ?? [] },
+      ...(plainAddr === undefined ? {} : { plainAddr }),
+      certificate: join(folder, 'server.crt'),
+      key: join(folder, 'server.key'),
+      clientCas: (section.clientcas ?? []).map((file) => resolve(file)),
+      clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
     };
   }
 

@@ -70,6 +70,10 @@ const http = v.object({
   draintimeout: v.nullish(duration()),
   tls: v.nullish(
     v.object({
+      auto: v.nullish(flag()),
+      names: v.nullish(listOf(text('a name or an address'))),
+      constraints: v.nullish(listOf(text('a domain such as "local"'))),
+      plainaddr: v.nullish(text('a string such as ":5080"')),
       certificate: v.nullish(text('the path of a PEM file')),
       key: v.nullish(text('the path of a PEM file')),
       clientcas: v.nullish(listOf(text('the path of a PEM file'))),

@@ -8,7 +8,7 @@ import type { CacheControl } from '../oci/registry.ts';
 import { json } from './errors.ts';
 import { checkWritable, type Exchange } from './exchange.ts';
 import { readable } from './manifests.ts';
-import { nothingHere } from './unasked.ts';
+import { nothingHere } from './nothing-here.ts';
 
 /** GET `/v2/_cache`: what is kept and what was done, by upstream. For who may see the catalog. */
 export async function getCache(exchange: Exchange): Promise<Response> {

@@ -19,8 +19,20 @@ export interface ProtocolSettings {
   readonly maxCatalog: number;
   /** Most entries on a page of tags. */
   readonly maxTags: number;
+  /** undefined where the certificate is not of our own making. */
+  readonly rootCa?: RootCa | undefined;
   /** Signs upload locations where nodes share a secret; undefined where there is none. */
   readonly uploadState: UploadState | undefined;
+}
+
+/** The certificate of our own authority, in the forms in which machines take it. */
+export interface RootCa {
+  readonly pem: string;
+  readonly der: Uint8Array;
+  /** Apple's configuration profile. */
+  readonly mobileConfig: string;
+  /** SHA-256, in pairs of hexadecimal digits with colons. */
+  readonly fingerprint: string;
 }
 
 /** What a handler may ask of the connection; see `server/listener.ts`. */

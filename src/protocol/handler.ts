@@ -14,7 +14,8 @@ import { getCatalog, getReferrers, getTags } from './lists.ts';
 import { deleteManifest, getManifest, putManifest } from './manifests.ts';
 import { Query } from './query.ts';
 import { search } from './search.ts';
-import { answerUnasked, isUnasked, nothingHere, type UnaskedRoute, withoutBody } from './unasked.ts';
+import { nothingHere } from './nothing-here.ts';
+import { answerUnasked, isUnasked, type UnaskedRoute, withoutBody } from './unasked.ts';
 import { match, METHODS, type Route, splitTarget } from './router.ts';
 import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './uploads.ts';
 
@@ -81,7 +82,7 @@ async function answer(
     if (method === 'OPTIONS') return preflight(route, settings);
     const allowed = METHODS[route.resource];
     if (!allowed.includes(method)) throw methodNotAllowed(allowed);
-    if (isUnasked(route)) return await answerUnasked(access, route, request, connection);
+    if (isUnasked(route)) return await answerUnasked(access, route, request, connection, settings.rootCa);
     const actor: Actor = await access.authorize(request, connection, scopesOf(route, method));
     who.name = actor.name;
     const response = await handle(

@@ -5,6 +5,7 @@ import { RegistryError } from '../oci/errors.ts';
 export type Route =
   | { readonly resource: 'base' | 'catalog' | 'search' | 'cache' }
   | { readonly resource: 'root' | 'v1-ping' | 'token' | 'keys' }
+  | { readonly resource: 'root-ca'; readonly form: 'crt' | 'der' | 'mobileconfig' }
   | { readonly resource: 'tags' | 'uploads'; readonly name: RepositoryName }
   | { readonly resource: 'manifest' | 'kept'; readonly name: RepositoryName; readonly reference: string }
   | { readonly resource: 'blob' | 'referrers'; readonly name: RepositoryName; readonly digest: string }
@@ -15,6 +16,7 @@ export type Resource = Route['resource'];
 /** The methods that each resource answers; a new one belongs here before it belongs anywhere else. */
 export const METHODS: Readonly<Record<Resource, readonly string[]>> = {
   root: ['GET', 'HEAD'],
+  'root-ca': ['GET', 'HEAD'],
   base: ['GET', 'HEAD'],
   catalog: ['GET', 'HEAD'],
   token: ['GET', 'POST'],
@@ -34,6 +36,9 @@ export const METHODS: Readonly<Record<Resource, readonly string[]>> = {
 /** Paths without a repository. None of them can be one of a repository: those have two more components. */
 const FIXED: ReadonlyMap<string, Route> = new Map<string, Route>([
   ['/', { resource: 'root' }],
+  ['/root-ca.crt', { resource: 'root-ca', form: 'crt' }],
+  ['/root-ca.der', { resource: 'root-ca', form: 'der' }],
+  ['/root-ca.mobileconfig', { resource: 'root-ca', form: 'mobileconfig' }],
   ['/v2', { resource: 'base' }],
   ['/v2/', { resource: 'base' }],
   ['/v2/_catalog', { resource: 'catalog' }],

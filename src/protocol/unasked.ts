@@ -1,11 +1,12 @@
 /** The resources that a client needs before it can log in: nobody is asked who they are. */
 import type { Access } from '../auth/access.ts';
-import { RegistryError } from '../oci/errors.ts';
-import type { Connection } from './exchange.ts';
+import type { Connection, RootCa } from './exchange.ts';
+import { nothingHere } from './nothing-here.ts';
+import { rootCaAnswer } from './root-ca.ts';
 import type { Route } from './router.ts';
 import { ping } from './search.ts';
 
-const UNASKED = ['root', 'v1-ping', 'token', 'keys'] as const;
+const UNASKED = ['root', 'root-ca', 'v1-ping', 'token', 'keys'] as const;
 
 export type UnaskedRoute = Extract<Route, { readonly resource: (typeof UNASKED)[number] }>;
 
@@ -16,10 +17,13 @@ export function isUnasked(route: Route): route is UnaskedRoute {
 /** @throws RegistryError 404 where the registry gives out no tokens */
 export async function answerUnasked(
   { tokens }: Access,
-  { resource }: UnaskedRoute,
+  route: UnaskedRoute,
   request: Request,
   connection: Connection,
+  rootCa: RootCa | undefined,
 ): Promise<Response> {
+  const { resource } = route;
+  if (resource === 'root-ca') return withoutBody(request.method, rootCaAnswer(rootCa, route.form));
   if (resource === 'root') {
     return new Response(null, { headers: { 'Content-Length': '0', 'Cache-Control': 'no-cache' } });
   }
@@ -28,10 +32,6 @@ export async function answerUnasked(
   return resource === 'token'
     ? tokens.answer(request, connection)
     : withoutBody(request.method, tokens.keys());
-}
-
-export function nothingHere(): RegistryError {
-  return new RegistryError('NAME_UNKNOWN', 'there is nothing at this path', { status: 404 });
 }
 
 /** The answer as HEAD has it. */

@@ -46,14 +46,28 @@ class BunConnection implements Connection {
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { address } = options;
   if ('unix' in address) await clearStaleSocket(address.unix);
-  const server = await bind(options);
+  let server = await bind(options);
+  /** Servers that another one has taken the place of, and that still have requests. */
+  const replaced = new Set<Bun.Server<undefined>>();
+  const all = () => [server, ...replaced];
   return {
     hostname: 'unix' in address ? address.unix : (server.hostname ?? address.hostname),
     port: server.port ?? 0,
-    pending: () => server.pendingRequests,
+    pending: () => all().reduce((sum, one) => sum + one.pendingRequests, 0),
+    async renew(certificate) {
+      const { tls } = options;
+      if (tls === undefined || 'unix' in address || !options.reusePort) return false;
+      // `reload` passes over the certificate without a word, so a second server takes the port over.
+      const old = server;
+      const where = { hostname: old.hostname ?? address.hostname, port: old.port ?? 0 };
+      server = serve({ ...options, tls: { ...tls, ...certificate } }, where);
+      replaced.add(old);
+      void old.stop(false).finally(() => replaced.delete(old));
+      return true;
+    },
     // Closes idle connections at once and busy ones after their answer.
-    drain: () => server.stop(false),
-    close: () => server.stop(true),
+    drain: () => Promise.all(all().map((one) => one.stop(false))).then(() => undefined),
+    close: () => Promise.all(all().map((one) => one.stop(true))).then(() => undefined),
   };
 }
 

@@ -78,6 +78,11 @@ export interface Listener {
   readonly port: number;
   /** Requests under way: received and not yet answered to the last byte. */
   pending(): number;
+  /**
+   * Shows another certificate to connections to come; those that are there go on.
+   * @returns false where that cannot be: without TLS, and on Bun with client certificates or a unix socket
+   */
+  renew(certificate: Pick<TlsOptions, 'certificate' | 'key'>): Promise<boolean>;
   /** Accepts nothing new; resolves when the requests under way are answered. */
   drain(): Promise<void>;
   /** Ends everything now: requests under way are cut. */

@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Address, Connection, Handler, Listener, ListenOptions, PeerCertificate } from './listener.ts';
 import type { ListenOptions as NodeListenOptions, Server as NetServer, Socket } from 'node:net';
 import { createServer as createPlainServer } from 'node:http';
+import type { Server as TlsServer } from 'node:tls';
 import { certificateOf, createTlsFront } from './client-certificates.ts';
 import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
 import { freeSocket, MAX_HEADERS, requestOf } from './node-request.ts';
@@ -67,6 +68,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     hostname: 'unix' in address ? address.unix : address.hostname,
     port: bound !== null && typeof bound === 'object' ? bound.port : 0,
     pending: () => life.pending,
+    renew({ certificate, key }) {
+      // Bun's TLS server has no such method.
+      const tls = front as Partial<Pick<TlsServer, 'setSecureContext'>>;
+      if (options.tls === undefined || tls.setSecureContext === undefined) return Promise.resolve(false);
+      const { clientCas } = options.tls;
+      tls.setSecureContext({ cert: certificate, key, ...(clientCas === undefined ? {} : { ca: clientCas }) });
+      return Promise.resolve(true);
+    },
     drain: () => life.drain(),
     close: () => life.close(),
   };

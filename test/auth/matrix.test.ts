@@ -46,6 +46,8 @@ const ASKS: Readonly<Record<Resource, (method: string, content: Content) => read
   ],
   catalog: () => [{ need: 'any pull', path: '/v2/_catalog' }],
   search: () => [],
+  // Of a certificate that is not of our own making there is nothing to tell.
+  'root-ca': () => [],
   cache: () => [{ need: 'any pull', path: '/v2/_cache' }],
   kept: (method) =>
     ['v1', sha256(MANIFEST)].map((reference) => ({

@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { request as secureRequest } from 'node:https';
 import { mkdir } from 'node:fs/promises';
 import { type ConfigObject, writeConfig } from './config-file.ts';
 import { type Daemon, freePort, startDaemon } from './daemon.ts';
@@ -6,7 +7,7 @@ import { createWorkspace } from './workspace.ts';
 
 /** A registry that a test started, whichever one it is. */
 export interface RunningRegistry extends Daemon {
-  /** `http://127.0.0.1:PORT`, without a slash at the end. */
+  /** `http://127.0.0.1:PORT` (or `https://`), without a slash at the end. */
   readonly url: string;
   /** `127.0.0.1:PORT`, as it stands before a repository's name in an image reference. */
   readonly host: string;
@@ -29,6 +30,8 @@ export interface RegistryOptions {
   readonly port?: number;
   /** `http.prefix` without a slash at its end, where the configuration sets one. */
   readonly prefix?: string;
+  /** Whether the configuration makes it speak TLS. */
+  readonly isTls?: boolean;
   /** Added to this process's environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
@@ -58,11 +61,11 @@ export async function startRegistry(
       const daemon = await startDaemon(command, args, {
         cwd: workspace.path,
         env: { ...withoutRegistryVariables(), ...options.env },
-        ready: () => answers(port, options.prefix ?? ''),
+        ready: () => answers(port, options.prefix ?? '', options.isTls ?? false),
       });
       return {
         ...daemon,
-        url: `http://${host}`,
+        url: `${options.isTls === true ? 'https' : 'http'}://${host}`,
         host,
         dataDirectory,
         configFile,
@@ -87,10 +90,17 @@ function withoutRegistryVariables(): Record<string, undefined> {
 }
 
 /** Whether anything speaks HTTP there. Each question has its own connection, which leaves no idle one open. */
-async function answers(port: number, prefix: string): Promise<boolean> {
+async function answers(port: number, prefix: string, isTls: boolean): Promise<boolean> {
   return await new Promise((resolve) => {
-    const question = request(
-      { host: '127.0.0.1', port, path: `${prefix}/v2/`, agent: false, timeout: 1000 },
+    const question = (isTls ? secureRequest : request)(
+      {
+        host: '127.0.0.1',
+        port,
+        path: `${prefix}/v2/`,
+        agent: false,
+        timeout: 1000,
+        rejectUnauthorized: false,
+      },
       (answer) => {
         answer.resume();
         answer.once('end', () => resolve(answer.statusCode === 200 || answer.statusCode === 401));

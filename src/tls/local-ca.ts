@@ -1,0 +1,238 @@
+/**
+ * An authority of our own, for networks in which no public one signs: a root that people trust once, and a certificate
+ * for every name and address by which this host is reached.
+ *
+ *     <folder>/root.key, root.crt        the authority; PEM. Made once, never replaced
+ *     <folder>/server.key, server.crt    what the server shows, with the root behind it; made anew when it has to be
+ */
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { webcrypto } from 'node:crypto';
+import type { Extension, X509Certificate } from '@peculiar/x509';
+import { fingerprintOf } from './fingerprint.ts';
+import { readText, writeText } from './key-files.ts';
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+const DAY = 24 * 3_600_000;
+const ROOT_DAYS = 3_650;
+/** Apple's programs take none of more than 398 days. */
+const LEAF_DAYS = 397;
+/** By how much the clocks of those who look at a certificate may be behind. */
+const BACKDATED = DAY;
+
+// Awaited one after the other: in one bundle the order of plain imports is lost, and x509 needs the first to be there.
+await import('reflect-metadata');
+const x509 = await import('@peculiar/x509');
+x509.cryptoProvider.set(webcrypto as Crypto);
+
+/** The authority is half there: it cannot be made anew without everybody having to trust it again. */
+export class RootLost extends Error {
+  override readonly name = 'RootLost';
+}
+
+export interface LocalCertificate {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  /** PEM. */
+  readonly root: string;
+  /** SHA-256 of the root, in pairs of hexadecimal digits with colons. */
+  readonly fingerprint: string;
+  readonly names: readonly string[];
+  /** When it is to be made anew, in milliseconds since 1970: after two thirds of its time. */
+  readonly renewAt: number;
+  /** Whether the root, and whether the certificate, was made just now. */
+  readonly isNewRoot: boolean;
+  readonly isNew: boolean;
+}
+
+export interface LocalCaOptions {
+  readonly folder: string;
+  /** DNS names and IP addresses that the certificate is for; the first one is its common name. */
+  readonly names: readonly string[];
+  /** What of DNS the authority may sign, such as `local` and `lan`; everything unless told otherwise. */
+  readonly onlyBelow?: readonly string[];
+  /** Milliseconds since 1970. */
+  readonly now?: number;
+}
+
+/**
+ * The certificate of this host: the one that is there, or a new one when it is missing, is not for all of the names, or
+ * is old.
+ * @throws RootLost
+ */
+export async function localCertificate({
+  folder,
+  names,
+  onlyBelow = [],
+  now = Date.now(),
+}: LocalCaOptions): Promise<LocalCertificate> {
+  const root = await openRoot(folder, onlyBelow, now);
+  const certificateFile = join(folder, 'server.crt');
+  const keyFile = join(folder, 'server.key');
+  const present = usable(await readText(certificateFile), await readText(keyFile), root, names, now);
+  const leaf = present ?? (await issue(root, names, now));
+  if (present === undefined) {
+    // The key first: a certificate without its key is made anew.
+    await writeText(keyFile, await exportKey(leaf.keys), 0o600);
+    await writeText(
+      certificateFile,
+      `${leaf.certificate.toString('pem')}\n${root.certificate.toString('pem')}\n`,
+      0o644,
+    );
+  }
+  const { notBefore, notAfter } = present?.certificate ?? leaf.certificate;
+  const begin = notBefore.getTime() + BACKDATED;
+  return {
+    certificateFile,
+    keyFile,
+    root: `${root.certificate.toString('pem')}\n`,
+    fingerprint: fingerprintOf(root.certificate.rawData),
+    names,
+    renewAt: begin + ((notAfter.getTime() - begin) * 2) / 3,
+    isNewRoot: root.isNew,
+    isNew: present === undefined,
+  };
+}
+
+interface Root {
+  readonly certificate: X509Certificate;
+  readonly key: CryptoKey;
+  readonly isNew: boolean;
+}
+
+async function openRoot(folder: string, onlyBelow: readonly string[], now: number): Promise<Root> {
+  const certificateFile = join(folder, 'root.crt');
+  const keyFile = join(folder, 'root.key');
+  const [pem, keyPem] = [await readText(certificateFile), await readText(keyFile)];
+  if (pem !== undefined && keyPem !== undefined) {
+    const certificate = new x509.X509Certificate(pem);
+    return { certificate, key: await importKey(keyPem), isNew: false };
+  }
+  if (pem !== undefined || keyPem !== undefined) {
+    const missing = pem === undefined ? certificateFile : keyFile;
+    throw new RootLost(
+      `${missing} is missing, and without it the authority that clients trust is lost: bring it back, or remove ${folder} to begin anew, and trust the new one everywhere`,
+    );
+  }
+  const keys = await makeKeys();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: `CN=Entrepot ${new Date(now).toISOString().slice(0, 10)} ${serial().slice(0, 6)}`,
+    serialNumber: serial(),
+    notBefore: new Date(now - BACKDATED),
+    notAfter: new Date(now + ROOT_DAYS * DAY),
+    signingAlgorithm: ALGORITHM,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      ...constraints(onlyBelow),
+    ],
+  });
+  await writeText(keyFile, await exportKey(keys), 0o600);
+  await writeText(certificateFile, `${certificate.toString('pem')}\n`, 0o644);
+  return { certificate, key: keys.privateKey, isNew: true };
+}
+
+async function issue(
+  root: Root,
+  names: readonly string[],
+  now: number,
+): Promise<{ readonly certificate: X509Certificate; readonly keys: CryptoKeyPair }> {
+  const keys = await makeKeys();
+  const end = Math.min(now + LEAF_DAYS * DAY - BACKDATED, root.certificate.notAfter.getTime());
+  const certificate = await x509.X509CertificateGenerator.create({
+    subject: `CN=${names.find((name) => isIP(name) === 0) ?? names[0] ?? 'localhost'}`,
+    issuer: root.certificate.subject,
+    serialNumber: serial(),
+    notBefore: new Date(now - BACKDATED),
+    notAfter: new Date(end),
+    signingAlgorithm: ALGORITHM,
+    publicKey: keys.publicKey,
+    signingKey: root.key,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension(
+        names.map((value) => ({ type: isIP(value) === 0 ? 'dns' : 'ip', value })),
+      ),
+      await x509.AuthorityKeyIdentifierExtension.create(root.certificate),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return { certificate, keys };
+}
+
+/** The certificate that is there, if it will do. */
+function usable(
+  pem: string | undefined,
+  key: string | undefined,
+  root: Root,
+  names: readonly string[],
+  now: number,
+): { readonly certificate: X509Certificate; readonly keys: never } | undefined {
+  if (pem === undefined || key === undefined) return undefined;
+  let certificate: X509Certificate;
+  try {
+    certificate = new x509.X509Certificate(pem);
+  } catch {
+    return undefined;
+  }
+  const alternative = certificate.getExtension(x509.SubjectAlternativeNameExtension);
+  const known = new Set(alternative?.names.items.map(({ value }) => canonicalName(value)));
+  const begin = certificate.notBefore.getTime() + BACKDATED;
+  const renewAt = begin + ((certificate.notAfter.getTime() - begin) * 2) / 3;
+  const isOurs = certificate.issuer === root.certificate.subject;
+  const isForAll = names.every((name) => known.has(canonicalName(name)));
+  return isOurs && isForAll && now < renewAt ? { certificate, keys: undefined as never } : undefined;
+}
+
+/** IPv6 addresses are written in several ways. */
+function canonicalName(name: string): string {
+  if (isIP(name) !== 6) return name.toLowerCase();
+  return new URL(`http://[${name}]`).hostname;
+}
+
+/** X.509 name constraints (RFC 5280 §4.2.1.10): only DNS names below those, and any address. */
+function constraints(onlyBelow: readonly string[]): Extension[] {
+  if (onlyBelow.length === 0) return [];
+  const subtree = (name: string) => {
+    const bytes = Buffer.from(name, 'latin1');
+    const base = Buffer.concat([Buffer.from([0x82, bytes.length]), bytes]);
+    return Buffer.concat([Buffer.from([0x30, base.length]), base]);
+  };
+  const permitted = sequence(0xa0, Buffer.concat(onlyBelow.map(subtree)));
+  return [new x509.Extension('2.5.29.30', true, sequence(0x30, permitted))];
+}
+
+function sequence(tag: number, content: Buffer): Buffer<ArrayBuffer> {
+  const { length } = content;
+  const size = length < 128 ? [length] : length < 256 ? [0x81, length] : [0x82, length >> 8, length & 255];
+  return Buffer.concat([Buffer.from([tag, ...size]), content]);
+}
+
+function makeKeys(): Promise<CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+}
+
+async function exportKey({ privateKey }: CryptoKeyPair): Promise<string> {
+  const der = await webcrypto.subtle.exportKey('pkcs8', privateKey);
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`;
+}
+
+function importKey(pem: string): Promise<CryptoKey> {
+  const der = Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64');
+  return webcrypto.subtle.importKey('pkcs8', der, ALGORITHM, true, ['sign']);
+}
+
+/** 127 bits at random: positive, and never used twice (RFC 5280 §4.1.2.2). */
+function serial(): string {
+  const bytes = webcrypto.getRandomValues(new Uint8Array(16));
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x01;
+  return Buffer.from(bytes).toString('hex');
+}

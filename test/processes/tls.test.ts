@@ -1,0 +1,133 @@
+/** TLS by itself, and certificates that change while clients pull, in every form that the program is run in. */
+import { afterEach, beforeAll, expect, test } from 'bun:test';
+import { copyFile, readFile } from 'node:fs/promises';
+import { request } from 'node:https';
+import { connect } from 'node:tls';
+import { freePort } from '../harness/daemon.ts';
+import { defaultRuntime, type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
+import { run } from '../harness/tools.ts';
+import { createWorkspace, type Workspace } from '../harness/workspace.ts';
+
+let workspace: Workspace;
+let registry: RunningRegistry | undefined;
+beforeAll(async () => {
+  workspace = await createWorkspace('tls');
+});
+afterEach(async () => {
+  await registry?.dispose();
+  registry = undefined;
+});
+
+/** The status of a request over TLS on a connection of its own. */
+function status(port: number, ca: string, servername = 'localhost'): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const options = { host: '127.0.0.1', port, path: '/v2/', ca, servername, agent: false };
+    const asked = request(options, (answer) => {
+      answer.resume();
+      answer.on('end', () => resolve(answer.statusCode ?? 0));
+    });
+    asked.on('error', reject);
+    asked.end();
+  });
+}
+
+test('an authority is made, its certificate told by plain HTTP, and nothing else is', async () => {
+  const plain = await freePort();
+  const port = await freePort();
+  const tls = { auto: true, names: ['registry.test'], plainaddr: `127.0.0.1:${plain}` };
+  registry = await startEntrepot({ workers: 2, port, config: { http: { tls } }, isTls: true });
+  const answer = await fetch(`http://127.0.0.1:${plain}/root-ca.crt`);
+  const root = await answer.text();
+  const { stdout } = await run('sh', [
+    '-c',
+    `openssl x509 -in ${registry.dataDirectory}/_entrepot/tls/root.crt -noout -fingerprint -sha256`,
+  ]);
+  expect(stdout).toContain(answer.headers.get('entrepot-fingerprint-sha256') ?? 'none');
+  for (const name of ['localhost', 'registry.test']) expect(await status(port, root, name)).toBe(200);
+  expect(status(port, root, 'other.test')).rejects.toThrow();
+  const sent = await fetch(`http://127.0.0.1:${plain}/v2/_catalog?n=1`, { redirect: 'manual' });
+  expect([sent.status, sent.headers.get('location')]).toEqual([
+    308,
+    `https://127.0.0.1:${port}/v2/_catalog?n=1`,
+  ]);
+}, 60_000);
+
+async function makePair(name: string): Promise<{ certificate: string; key: string; ca: string }> {
+  const [certificate, key] = [workspace.join(`${name}.crt`), workspace.join(`${name}.key`)];
+  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost'];
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  await run('openssl', [
+    'req',
+    '-x509',
+    ...kind,
+    '-days',
+    '2',
+    ...subject,
+    '-keyout',
+    key,
+    '-out',
+    certificate,
+  ]);
+  return { certificate, key, ca: await readFile(certificate, 'utf8') };
+}
+
+/** The common name of the certificate that is shown. */
+function shown(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false }, () => {
+      resolve(String(socket.getPeerCertificate().subject.CN));
+      socket.end();
+    });
+    socket.on('error', reject);
+  });
+}
+
+test('certificates that change on the disk are shown to who comes then, and no transfer ends', async () => {
+  const pairs = await Promise.all(['first', 'second', 'third'].map(makePair));
+  const [certificate, key] = [workspace.join('used.crt'), workspace.join('used.key')];
+  const use = async (index: number) => {
+    // As tools do it: one file after the other.
+    await copyFile(pairs[index]?.key ?? '', key);
+    await copyFile(pairs[index]?.certificate ?? '', certificate);
+  };
+  await use(0);
+  const port = await freePort();
+  registry = await startEntrepot({
+    workers: 2,
+    port,
+    config: { http: { tls: { certificate, key } } },
+    isTls: true,
+  });
+  const all = pairs.map(({ ca }) => ca).join('');
+  const end = new AbortController();
+  const failures: unknown[] = [];
+  let count = 0;
+  const client = async () => {
+    while (!end.signal.aborted) {
+      await status(port, all).then(
+        () => (count += 1),
+        (error: unknown) => failures.push(error),
+      );
+    }
+  };
+  const clients = Array.from({ length: 4 }, client);
+  for (const [index, name] of ['first', 'second', 'third'].entries()) {
+    if (index > 0) await use(index);
+    // All workers do, when it is shown a dozen times in a row.
+    let times = 0;
+    for (const until = Date.now() + 20_000; times < 12 && Date.now() < until;) {
+      times = (await shown(port)) === name ? times + 1 : 0;
+      if (times === 0) await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect([name, times]).toEqual([name, 12]);
+  }
+  end.abort();
+  await Promise.all(clients);
+  // Bun ends what is in its handshake when a server gives its place to another (`Listener.renew`): at most one
+  // connection of each client, at each change of each worker. On Node none.
+  const codes = failures.map((failure) => (failure as NodeJS.ErrnoException).code);
+  const isNode = defaultRuntime().startsWith('node');
+  expect(codes.filter((code) => isNode || code !== 'ECONNRESET')).toEqual([]);
+  expect(codes.length).toBeLessThanOrEqual(clients.length * 2 * 2);
+  expect(count).toBeGreaterThan(50);
+}, 60_000);

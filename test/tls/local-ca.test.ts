@@ -1,0 +1,106 @@
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { X509Certificate } from 'node:crypto';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { hostNames } from '../../src/tls/host-names.ts';
+import { localCertificate, RootLost } from '../../src/tls/local-ca.ts';
+import { rootCaOf } from '../../src/tls/root-ca.ts';
+import { run } from '../harness/tools.ts';
+
+let folder: string;
+beforeEach(async () => {
+  folder = join(await mkdtemp(join(tmpdir(), 'entrepot-ca-')), 'tls');
+});
+afterEach(async () => {
+  await rm(join(folder, '..'), { recursive: true });
+});
+
+const DAY = 24 * 3_600_000;
+const NOW = Date.UTC(2026, 5, 1);
+const NAMES = ['registry.local', 'localhost', '127.0.0.1', '::1', 'fd00::2'];
+const make = (changed: object = {}) => localCertificate({ folder, names: NAMES, now: NOW, ...changed });
+const leaf = async () => new X509Certificate(await readFile(join(folder, 'server.crt')));
+
+test('a root and a certificate are made, which openssl finds good for every name', async () => {
+  const made = await make({ now: Date.now() });
+  expect([made.isNewRoot, made.isNew]).toEqual([true, true]);
+  const ca = join(folder, 'root.crt');
+  for (const name of NAMES) {
+    const flag = /^[\d.]+$|:/.test(name) ? '-verify_ip' : '-verify_hostname';
+    const { stdout } = await run('openssl', ['verify', '-CAfile', ca, flag, name, made.certificateFile]);
+    expect(stdout).toContain('OK');
+  }
+  const { stdout } = await run('openssl', ['x509', '-in', ca, '-noout', '-fingerprint', '-sha256', '-text']);
+  expect(stdout).toContain(`Fingerprint=${made.fingerprint}`);
+  expect(stdout).toContain('CA:TRUE, pathlen:0');
+  const certificate = await leaf();
+  expect(
+    new Date(certificate.validTo).getTime() - new Date(certificate.validFrom).getTime(),
+  ).toBeLessThanOrEqual(397 * DAY);
+  for (const key of ['root.key', 'server.key'])
+    expect((await stat(join(folder, key))).mode & 0o777).toBe(0o600);
+  expect((await stat(folder)).mode & 0o777).toBe(0o700);
+});
+
+describe('the certificate', () => {
+  test('stays as long as it will do', async () => {
+    await make();
+    const first = (await leaf()).fingerprint256;
+    expect((await make({ now: NOW + 200 * DAY })).isNew).toBe(false);
+    expect((await make({ names: NAMES.slice(1) })).isNew).toBe(false);
+    expect((await make({ names: ['FD00:0:0:0:0:0:0:2'] })).isNew).toBe(false);
+    expect((await leaf()).fingerprint256).toBe(first);
+  });
+
+  test.each([
+    ['two thirds of its time are over', { now: NOW + 265 * DAY }],
+    ['the host has another address', { names: [...NAMES, '192.0.2.7'] }],
+  ])('is made anew when %s, by the same root', async (_, changed) => {
+    const { root } = await make();
+    const again = await make(changed);
+    expect([again.isNew, again.isNewRoot, again.root]).toEqual([true, false, root]);
+  });
+
+  test.each(['server.key', 'server.crt'])('is made anew when %s is lost', async (file) => {
+    await make();
+    await rm(join(folder, file));
+    const again = await make();
+    expect([again.isNew, again.isNewRoot]).toEqual([true, false]);
+  });
+});
+
+test.each(['root.key', 'root.crt'])('a root of which %s is lost is never replaced', async (file) => {
+  await make();
+  await rm(join(folder, file));
+  expect(make()).rejects.toThrow(RootLost);
+  expect(make()).rejects.toThrow(`${file} is missing`);
+});
+
+test('a root that may only sign below some domains signs for no other', async () => {
+  const now = Date.now();
+  const made = await make({ onlyBelow: ['local'], names: ['registry.local'], now });
+  const ca = join(folder, 'root.crt');
+  const verify = () => run('openssl', ['verify', '-CAfile', ca, made.certificateFile]);
+  expect((await verify()).stdout).toContain('OK');
+  await make({ onlyBelow: ['local'], names: ['bank.example'], now });
+  expect(verify()).rejects.toThrow('permitted subtree violation');
+});
+
+test('the root in the forms of other machines', async () => {
+  const { root, fingerprint } = await make();
+  const forms = rootCaOf(root);
+  expect(forms.fingerprint).toBe(fingerprint);
+  expect(new X509Certificate(forms.der).fingerprint256).toBe(fingerprint);
+  const profile = join(folder, 'profile.xml');
+  await writeFile(profile, forms.mobileConfig);
+  expect(forms.mobileConfig).toContain('com.apple.security.root');
+  expect(forms.mobileConfig).toContain(Buffer.from(forms.der).toString('base64'));
+});
+
+test('the host’s names are all that it is reached by', () => {
+  const names = hostNames(['extra.example']);
+  expect(names).toEqual(expect.arrayContaining(['extra.example', 'localhost', '127.0.0.1', '::1']));
+  expect(new Set(names).size).toBe(names.length);
+  expect(names.some((name) => name.startsWith('fe80'))).toBe(false);
+});
