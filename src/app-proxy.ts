@@ -5,15 +5,17 @@ import { isLoopback } from './config/addresses.ts';
 import type { Config, UpstreamConfig } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
 import type { Logger } from './log.ts';
+import type { RepositoryName } from './oci/name.ts';
 import type { Registry } from './oci/registry.ts';
 import { adoptCache } from './proxy/adopt-cache.ts';
 import { ProxyRegistry } from './proxy/proxy-registry.ts';
-import type { UpstreamConfig as Upstream } from './proxy/upstreams.ts';
+import { CacheStatistics } from './proxy/statistics.ts';
+import { type UpstreamConfig as Upstream, Upstreams } from './proxy/upstreams.ts';
 import { StartFailure } from './start-failure.ts';
 import { LocalRegistry } from './store/local-registry.ts';
 import type { ManifestRules } from './store/manifest-rules.ts';
 import { Objects } from './store/objects.ts';
-import { discardUnlinked, emptyTrash } from './store/trash.ts';
+import { discardUnlinked, emptyTrash, TRASH_KEPT_FOR } from './store/trash.ts';
 
 /** How often what is too old or too much is looked for, in milliseconds; and for the first time after the start. */
 const SWEEP_EVERY = 10 * 60_000;
@@ -37,23 +39,61 @@ export function wireProxy(
   const objects = new Objects(driver);
   const { addr } = http;
   const isPrivate = auth !== undefined || 'unix' in addr || isLoopback(addr.hostname);
+  const mayPush = (proxy.push ?? isPrivate) && !storage.readOnly;
+  const ttls = [proxy.defaults.ttlMs, ...proxy.upstreams.map(({ ttlMs }) => ttlMs)].filter((ttl) => ttl > 0);
   const registry = new ProxyRegistry({
+    // A use has to be noted well within the shortest time that content is kept for.
+    touchEveryMs: Math.min(60_000, ...ttls.map((ttl) => ttl / 4)),
     own,
     cache: new LocalRegistry(driver, UNCHECKED),
     storage: objects,
-    reclaim: async (digests) => void (await discardUnlinked(objects, digests)),
-    upstreams: proxy.upstreams.map(upstreamOf),
+    reclaim: async (digests) => {
+      if ((await discardUnlinked(objects, digests)).length > 0) emptyTrashSoon(objects, log);
+    },
+    // Nor may everybody who reaches us push elsewhere with our login.
+    upstreams: proxy.upstreams
+      .map(upstreamOf)
+      .map((upstream) => ({ ...upstream, push: upstream.push === true && mayPush })),
     defaults: proxy.defaults,
     allow: proxy.allow,
     fallback: proxy.fallback,
     // registry:2 takes no pushes when it is a mirror. Nobody may come to own `library/…` by pushing to an open one.
-    pushBeside: (proxy.push ?? isPrivate) && !storage.readOnly,
+    pushBeside: mayPush,
+    readOnly: storage.readOnly,
     maxBytes: proxy.maxBytes,
     log,
     ...(peers === undefined ? {} : { tell: (message: unknown) => peers.tell(message) }),
   });
   peers?.onTold((message) => registry.take(message));
   return registry;
+}
+
+/** The one name that rights are asked for, of a repository that has several. */
+export function canonicalNames({ proxy }: Config): (name: RepositoryName) => RepositoryName {
+  if (proxy === undefined) return (name) => name;
+  const upstreams = new Upstreams({
+    upstreams: proxy.upstreams.map((upstream) => ({ ...upstream, ca: undefined, credentials: undefined })),
+    defaults: proxy.defaults,
+    allow: proxy.allow,
+    statistics: new CacheStatistics(),
+  });
+  return (name) => upstreams.find(name)?.name ?? name;
+}
+
+/** Tells which of our own repositories cannot be reached any more, because an upstream has their name. */
+async function warnOfHidden(
+  own: Registry,
+  upstreams: readonly { readonly name: string }[],
+  log: Logger,
+): Promise<void> {
+  for (const { name } of upstreams) {
+    const { items } = await own.repositories({ last: name, limit: 1 });
+    const hidden = [name, ...items].find((one) => one.startsWith(`${name}/`));
+    if (hidden !== undefined)
+      log.warn(
+        `${hidden} and what else is below ${name}/ cannot be reached: the upstream ${name} has these names`,
+      );
+  }
 }
 
 function upstreamOf({ username, password, exec, ca, ...upstream }: UpstreamConfig): Upstream {
@@ -78,14 +118,16 @@ function readAuthorities(path: string, upstream: string): string {
 }
 
 /**
- * Takes over what a `registry:2` cached in this storage, before anybody is served.
+ * Before anybody is served: takes over what a `registry:2` cached in this storage, and tells what an upstream's name hides.
  * @throws StartFailure
  */
 export async function takeOverCache(config: Config, driver: StorageDriver, log: Logger): Promise<void> {
   const { proxy, storage } = config;
-  const fallback = proxy?.fallback;
-  if (fallback === undefined || storage.readOnly) return;
+  if (proxy === undefined) return;
   const cache = new LocalRegistry(driver, UNCHECKED);
+  await warnOfHidden(cache, proxy.upstreams, log);
+  const { fallback } = proxy;
+  if (fallback === undefined || storage.readOnly) return;
   const registry = wireProxy(config, driver, cache, log);
   try {
     await adoptCache({
@@ -98,6 +140,16 @@ export async function takeOverCache(config: Config, driver: StorageDriver, log: 
     if (!(error instanceof StorageFailure)) throw error;
     throw new StartFailure(`proxy.remoteurl: what registry:2 had cached: ${error.message}`, { cause: error });
   }
+}
+
+/** What was let go to make room takes up the disk until the trash is emptied. */
+function emptyTrashSoon(objects: Objects, log: Logger): void {
+  const timer = setTimeout(() => {
+    emptyTrash(objects, Date.now()).catch((error: unknown) =>
+      log.error('the trash could not be emptied', { error: String(error) }),
+    );
+  }, TRASH_KEPT_FOR + 1_000);
+  timer.unref();
 }
 
 /** Now and then ends what a crash left, and removes what is too old or too much. @returns what ends that */

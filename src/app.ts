@@ -166,13 +166,14 @@ function readPem(name: string, path: string): string {
   }
 }
 
-function settingsOf({ http, storage, catalog, tags }: Config): ProtocolSettings {
+function settingsOf({ http, storage, catalog, tags, proxy }: Config): ProtocolSettings {
   return {
     prefix: http.prefix === '/' ? '' : http.prefix.slice(0, -1),
     publicUrl: http.relativeUrls ? undefined : http.host,
     headers: Object.fromEntries(
       Object.entries(http.headers).map(([name, values]) => [name, values.join(', ')]),
     ),
+    ownNames: [...(http.host === undefined ? [] : [new URL(http.host).host]), ...(proxy?.own ?? [])],
     readOnly: storage.readOnly,
     deleteEnabled: storage.deleteEnabled,
     maxCatalog: catalog.maxEntries,

@@ -7,7 +7,8 @@ import { LocalAccounts } from '../auth/local-accounts.ts';
 import { PasswordCheck } from '../auth/passwords.ts';
 import type { AuthConfig, OwnAuthConfig } from '../config/auth-config.ts';
 import { loadConfig } from '../config/load.ts';
-import { isRepositoryName } from '../oci/name.ts';
+import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
+import { canonicalNames } from '../app-proxy.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 
 export interface AclTestOptions {
@@ -26,7 +27,7 @@ export interface AclTestOptions {
 interface Question {
   readonly account: string;
   readonly action: Action;
-  readonly repository: string;
+  readonly repository: RepositoryName;
   readonly ip: string;
   /** The beginning of the answer. */
   readonly text: string;
@@ -45,10 +46,14 @@ interface Answer {
 export async function aclTest(options: AclTestOptions, io: CommandIo = processIo()): Promise<number> {
   let allowed: boolean | undefined;
   await exitCodeOf(io, async () => {
-    const question = questionOf(options);
+    const typed = questionOf(options);
     const { file } = options;
     const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
+    const repository = canonicalNames(config)(typed.repository);
+    const question = { ...typed, repository };
     const { text, account, action } = question;
+    if (repository !== typed.repository)
+      io.err(`${typed.repository} is ${repository}: rules are asked for that name\n`);
     const { auth, storage } = config;
     if (auth?.kind === 'own') {
       const groups = [...new Set([...groupsOf(auth, account, io), ...(options.group ?? [])])];

@@ -81,6 +81,12 @@ export async function cacheWarm(options: CacheWarmOptions, io: CommandIo = proce
   return inCache(options, io, async (registry) => {
     const { name, what = 'latest' as Tag } = parseReference(options.reference, registry);
     const { platform } = options;
+    if (platform !== undefined && !/^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/.test(platform)) {
+      throw new CommandFailure(
+        `--platform: ${platform} is none; one is such as linux/arm64 or linux/arm/v7`,
+        2,
+      );
+    }
     const { digest, done } = await registry.cache.warm(
       name,
       what,
@@ -132,10 +138,14 @@ function parseReference(
   text: string,
   registry: ProxyRegistry,
 ): { readonly name: RepositoryName; readonly what?: Tag | Digest } {
-  const [, path = '', tag, digest] = /^(.+?)(?::([^/:@]+))?(?:@(.+))?$/.exec(text) ?? [];
-  const name = [path, `proxy/${path}`, `proxy/docker.io/${path}`].find(
-    (one): one is RepositoryName => isRepositoryName(one) && registry.isCached(one),
-  );
+  const [, typed = '', tag, digest] = /^(.+?)(?::([^/:@]+))?(?:@(.+))?$/.exec(text) ?? [];
+  // A host with its port, as images name it: a repository's name has no colon.
+  const [, host = '', rest = ''] = /^([^/]+:\d+)\/(.+)$/.exec(typed) ?? [];
+  const path = isRepositoryName(rest) ? (registry.mirrorOf(host, rest) ?? typed) : typed;
+  const name =
+    [path, `proxy/${path}`, `proxy/docker.io/${path}`].find(
+      (one): one is RepositoryName => isRepositoryName(one) && registry.isCached(one),
+    ) ?? (isRepositoryName(path) && registry.isMirrored(path) ? path : undefined);
   if (name === undefined) throw new CommandFailure(`${text}: no registry of that name is cached`, 2);
   if (digest !== undefined) {
     if (!isDigest(digest)) throw new CommandFailure(`${text}: ${digest} is no digest`, 2);

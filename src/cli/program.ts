@@ -172,6 +172,20 @@ function addCacheCommands(program: Command, told: Told): void {
     });
 }
 
+function addTrustCommand(program: Command, told: Told): void {
+  program
+    .command('trust')
+    .description('make this machine trust a registry that makes its own certificates')
+    .argument('<host[:port]>', 'such as registry.local:5000')
+    .option('--fingerprint <sha256>', 'of its authority, as its log says; asked for without it')
+    .option('--print', 'only tell what would be done')
+    .option('--remove', 'undo it')
+    .action(async (host: string, options: { fingerprint?: string; print?: boolean; remove?: boolean }) => {
+      const { trust } = await import('./trust.ts');
+      told(await trust({ host, ...options }));
+    });
+}
+
 /** Runs a command line (without the interpreter and script). @returns the exit code */
 export async function run(args: readonly string[]): Promise<number> {
   let code = 0;
@@ -203,6 +217,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addKeyCommands(program, told);
   addRightsCommands(program, told);
   addCacheCommands(program, told);
+  addTrustCommand(program, told);
   try {
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {

@@ -115,6 +115,8 @@ export interface ProxyConfig {
   readonly allow: readonly string[];
   /** The name of the upstream whose repositories unprefixed names stand for, where we have none of our own. */
   readonly fallback?: string;
+  /** Names of this registry, as clients say them by `?ns=`. */
+  readonly own: readonly string[];
   /** What goes for upstreams that are not configured. */
   readonly defaults: Pick<UpstreamConfig, 'tagTtlMs' | 'ttlMs' | 'timeoutMs'>;
   /** What all that is cached may take, in bytes; left out, there is no limit. */
@@ -135,6 +137,8 @@ export interface UpstreamConfig {
   /** The path of a PEM file: authorities beside which none counts. */
   readonly ca?: string;
   readonly insecure?: boolean;
+  /** Other hosts that it may send us to, for tokens and content, also in a private network. */
+  readonly hosts: readonly string[];
   /** Milliseconds after its last use at which content is forgotten; 0 for never. */
   readonly ttlMs: number;
   /** How long a tag is good without asking for it again, in milliseconds. */

@@ -87,7 +87,7 @@ function describeTls({ localCa, plainAddr, certificate, key, clientCas, clientAu
   return clientCas.length === 0 ? pair : { ...pair, clientcas: clientCas, clientauth: clientAuth };
 }
 
-function proxy({ upstreams, allow, fallback, defaults, maxBytes, push }: ProxyConfig) {
+function proxy({ upstreams, allow, own, fallback, defaults, maxBytes, push }: ProxyConfig) {
   return {
     ...(fallback === undefined ? {} : { fallback }),
     ...(maxBytes === undefined ? {} : { maxsize: maxBytes }),
@@ -107,6 +107,7 @@ function proxy({ upstreams, allow, fallback, defaults, maxBytes, push }: ProxyCo
         : { ratelimit: `${rateLimit.count}/${formatDuration(rateLimit.perMs)}` }),
     })),
     allow,
+    ...(own.length === 0 ? {} : { own }),
   };
 }
 

@@ -30,6 +30,7 @@ const PUBLIC_REGISTRIES = [
 export const DEFAULT_PROXY: ProxyConfig = {
   upstreams: [],
   allow: PUBLIC_REGISTRIES,
+  own: [],
   defaults: { tagTtlMs: DEFAULT_TAG_TTL_MS, ttlMs: DEFAULT_TTL_MS, timeoutMs: DEFAULT_TIMEOUT_MS },
 };
 
@@ -46,10 +47,9 @@ export class EffectiveProxy {
 
   /** undefined for a section that means nothing, as `registry:2` takes one without a URL. */
   read(): ProxyConfig | undefined {
-    const { remoteurl, upstreams, allow, maxsize, push, ttl, tagttl, timeout } = this.#section;
-    const isOurs = [upstreams, allow, maxsize, tagttl, timeout, push].some(isGiven);
-    const isEmpty = Object.values(this.#section).every((value) => !isGiven(value));
-    if (!remoteurl && !isOurs && !isEmpty) return undefined;
+    const { remoteurl, upstreams, allow, own, maxsize, push, ttl, tagttl, timeout } = this.#section;
+    const isOurs = [upstreams, allow, own, maxsize, tagttl, timeout, push].some(isGiven);
+    if (remoteurl === '' && !isOurs) return undefined;
     const defaults = {
       ttlMs: this.#ms(ttl, ['ttl']) ?? DEFAULT_TTL_MS,
       tagTtlMs: this.#ms(tagttl, ['tagttl']) ?? DEFAULT_TAG_TTL_MS,
@@ -67,6 +67,7 @@ export class EffectiveProxy {
       ...(fallback === undefined ? {} : { fallback: fallback.name }),
       // A mirror of one registry offers that one, unless more is said.
       allow: allow ?? (remoteurl ? [] : PUBLIC_REGISTRIES),
+      own: own ?? [],
       defaults,
       ...(isGiven(maxsize) ? { maxBytes: maxsize } : {}),
       ...(isGiven(push) ? { push } : {}),
@@ -87,6 +88,7 @@ export class EffectiveProxy {
       ...this.#login(one, path),
       ...(ca ? { ca: resolve(ca) } : {}),
       ...(insecure === true ? { insecure } : {}),
+      hosts: one.hosts ?? [],
       ttlMs: this.#ms(one.ttl, [...path, 'ttl']) ?? defaults.ttlMs,
       tagTtlMs: this.#ms(one.tagttl, [...path, 'tagttl']) ?? defaults.tagTtlMs,
       tags: (tags ?? []).map(({ match, ttl }, rule) => ({
@@ -107,8 +109,8 @@ export class EffectiveProxy {
     configured: readonly UpstreamConfig[],
     defaults: ProxyConfig['defaults'],
   ): UpstreamConfig {
-    const { host, origin } = new URL(remoteUrl);
-    const known = configured.find(({ url }) => new URL(url).origin === origin);
+    const { host, href } = new URL(remoteUrl);
+    const known = configured.find(({ url }) => new URL(url).href === href);
     if (known !== undefined) return known;
     const name = host === 'registry-1.docker.io' ? 'docker.io' : host.replaceAll(/[^a-z0-9.]+/g, '-');
     return {
@@ -121,6 +123,7 @@ export class EffectiveProxy {
       tags: [],
       allow: [],
       deny: [],
+      hosts: [],
       timeoutMs: defaults.timeoutMs,
     };
   }
@@ -136,6 +139,8 @@ export class EffectiveProxy {
       const lifetimeMs = this.#ms(exec.lifetime, [...path, 'exec', 'lifetime']);
       return { exec: { command: exec.command, ...(lifetimeMs === undefined ? {} : { lifetimeMs }) } };
     }
+    if (username && !isGiven(password))
+      this.#problem([...path, 'password'], 'is missing, and username needs it');
     return username ? { username, password: password ?? '' } : {};
   }
 

@@ -292,15 +292,16 @@ function orUndefined(text: string | null | undefined): string | undefined {
 }
 
 /** What a registry that asks nobody for a login says of itself. */
-function openNotice({ addr }: HttpConfig): string {
+function openNotice({ addr }: HttpConfig, isMirror = false): string {
   const where = 'unix' in addr ? addr.unix : formatTcpAddress(addr);
-  return `nobody is asked for a login: everybody who can reach ${where} may push and pull`;
+  return `nobody is asked for a login: everybody who can reach ${where} may ${isMirror ? 'pull' : 'push and pull'}`;
 }
 
 /** Lines about who is let in unasked, which an operator should not overlook. */
-export function openingsOf({ auth, http }: Config): readonly string[] {
+export function openingsOf({ auth, http, proxy }: Config): readonly string[] {
   if ('unix' in http.addr || isLoopback(http.addr.hostname)) return [];
-  if (auth === undefined) return [openNotice(http)];
+  // A mirror that anybody reaches takes no pushes unless that is meant.
+  if (auth === undefined) return [openNotice(http, proxy?.fallback !== undefined && proxy.push !== true)];
   if (auth.kind !== 'silly') return [];
   return [
     `any login will do (auth.silly): everybody who can reach ${formatTcpAddress(http.addr)} may push and pull`,

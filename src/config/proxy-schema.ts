@@ -1,6 +1,6 @@
 /** The section `proxy`, as it is written. */
 import * as v from 'valibot';
-import { duration, flag, listOf, secretText, text, textThat } from './scalars.ts';
+import { duration, flag, listOf, secretText, secretTextThat, text, textThat } from './scalars.ts';
 import { parseDuration } from './durations.ts';
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -30,9 +30,22 @@ export function parseRate(typed: string): { readonly count: number; readonly per
   return perMs === undefined || perMs <= 0 ? undefined : { count: Number(count), perMs };
 }
 
+/** A login in it would be shown by messages, so the value never is. */
 const url = () =>
-  textThat('a URL such as "https://registry.example.com"', (typed) =>
-    typed === '' || (/^https?:\/\/[^/\s?#@]+\/?$/.test(typed) && URL.canParse(typed)) ? typed : undefined,
+  secretTextThat(
+    'a URL such as "https://registry.example.com" (a login goes into username and password)',
+    (typed) =>
+      typed === '' || (/^https?:\/\/[^/\s?#@]+(?:\/[^\s?#@]*)?$/.test(typed) && URL.canParse(typed))
+        ? typed
+        : undefined,
+  );
+
+/** A host as images name it; no address, as a path names no machine of this network. */
+const publicHost = () =>
+  textThat('a host such as "ghcr.io", or "*"', (typed) =>
+    typed === '*' || (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d{1,5})?$/.test(typed) && !/^[\d.:]+$/.test(typed))
+      ? typed
+      : undefined,
   );
 
 const exec = v.object({
@@ -59,6 +72,7 @@ const upstream = v.object({
   deny: v.nullish(listOf(text('a pattern of names such as "library/*"'))),
   ca: v.nullish(text('the path of a PEM file')),
   insecure: v.nullish(flag()),
+  hosts: v.nullish(listOf(text('a host, with its port if it has one'))),
   timeout: v.nullish(duration(1)),
   ratelimit: v.nullish(textThat('a number in a time, such as "100/6h"', parseRate)),
   push: v.nullish(flag()),
@@ -71,7 +85,8 @@ export const proxySchema = v.object({
   tagttl: v.nullish(duration()),
   timeout: v.nullish(duration(1)),
   upstreams: v.nullish(v.array(upstream)),
-  allow: v.nullish(listOf(text('a host'))),
+  allow: v.nullish(listOf(publicHost())),
+  own: v.nullish(listOf(text('a host, as images name it'))),
   maxsize: v.nullish(textThat('a size such as "50GB" or "500MiB"', parseSize)),
   push: v.nullish(flag()),
 });

@@ -43,6 +43,11 @@ export function textThat<T>(expected: string, read: (text: string) => T | undefi
   return scalar(expected, (node) => read(node.text));
 }
 
+/** Text that must fit, and that no message may show. */
+export function secretTextThat<T>(expected: string, read: (text: string) => T | undefined) {
+  return scalar(expected, (node) => read(node.text), true);
+}
+
 /** One of several words, in any case. The empty one goes without saying. */
 export function oneOf<const T extends string>(...words: readonly T[]) {
   return scalar(orList(words.filter((word) => word !== '').map((word) => `"${word}"`)), ({ text: typed }) => {

@@ -156,6 +156,11 @@ export interface Uploads {
    * them. Empty when there are none yet; undefined when there is no such session (any more).
    */
   peek?(id: string, start: number, most: number): Promise<Uint8Array | undefined>;
+  /**
+   * Optional: the bytes of a session as they arrive, for a reader that goes on when the session has become a blob, also
+   * one that is deleted. undefined when there is no such session (any more), or its bytes cannot be held so.
+   */
+  hold?(id: string): Promise<HeldBytes | undefined>;
 }
 
 export interface UploadStatus {
@@ -164,6 +169,13 @@ export interface UploadStatus {
   readonly offset: number;
   /** Milliseconds since 1970. */
   readonly startedAt: number;
+}
+
+/** Bytes that stay readable until `close`. */
+export interface HeldBytes {
+  /** Bytes from `start` on, at most `most`; none when there are none yet. */
+  read(start: number, most: number): Promise<Uint8Array>;
+  close(): Promise<void>;
 }
 
 /** A piece of a blob on its way in. */

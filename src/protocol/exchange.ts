@@ -13,6 +13,8 @@ export interface ProtocolSettings {
   readonly publicUrl: string | undefined;
   /** Sent with every answer. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Names under which clients know this registry: what `?ns=` says of them is no other one. */
+  readonly ownNames: readonly string[];
   readonly readOnly: boolean;
   readonly deleteEnabled: boolean;
   /** Most entries on a page of the catalog. */

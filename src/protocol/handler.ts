@@ -78,7 +78,9 @@ async function answer(
   const { access, registry, settings, log, describeFailure } = options;
   const { method } = request;
   try {
-    const { route, namespace } = mirrored(find(path, settings.prefix), method, query, registry);
+    const isOwn = (namespace: string) =>
+      settings.ownNames.includes(namespace) || namespace === request.headers.get('host');
+    const { route, namespace } = mirrored(find(path, settings.prefix), method, query, registry, isOwn);
     if (method === 'OPTIONS') return preflight(route, settings);
     const allowed = METHODS[route.resource];
     if (!allowed.includes(method)) throw methodNotAllowed(allowed);
@@ -117,6 +119,7 @@ function mirrored(
   method: string,
   query: string,
   registry: Registry,
+  isOwn: (namespace: string) => boolean,
 ): { readonly route: Route; readonly namespace?: string } {
   if (!('name' in route)) return { route };
   if (!query.includes('ns=') || !READS.has(method)) {
@@ -126,6 +129,13 @@ function mirrored(
   const namespace = new Query(query).one('ns');
   const name = namespace === undefined ? undefined : registry.mirrorOf?.(namespace, route.name);
   if (name !== undefined && namespace !== undefined) return { route: { ...route, name }, namespace };
+  // What another registry has must not come from here by chance of its name: the client then asks that one itself.
+  if (registry.mirrorOf !== undefined && namespace !== undefined && !isOwn(namespace)) {
+    throw new RegistryError('NAME_UNKNOWN', 'this registry is no mirror of that one', {
+      status: 404,
+      detail: { ns: namespace.slice(0, 256) },
+    });
+  }
   return { route: { ...route, name: registry.canonicalName?.(route.name) ?? route.name } };
 }
 

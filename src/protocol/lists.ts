@@ -5,7 +5,7 @@ import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest } from '../oci/registry.ts';
 import { json } from './errors.ts';
-import { type Exchange, location } from './exchange.ts';
+import { type Exchange, location, STALE } from './exchange.ts';
 import { visibleRepositories } from './visible-repositories.ts';
 
 /** Entries of a catalog page for which the client names no size (`registry:2`'s). */
@@ -96,7 +96,8 @@ function list(
   more = '',
 ): Response {
   const last = page.items.at(-1);
-  const response = json(200, body, { 'X-Content-Type-Options': 'nosniff' });
+  const stale = page.stale === true ? STALE : {};
+  const response = json(200, body, { 'X-Content-Type-Options': 'nosniff', ...stale });
   if (page.more && last !== undefined) {
     const next = location(exchange, `${path}?n=${limit}&last=${encodeURIComponent(last)}${more}`);
     response.headers.set('Link', `<${next}>; rel="next"`);

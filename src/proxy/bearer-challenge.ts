@@ -1,4 +1,7 @@
 /** How an upstream asks for a token (distribution, docs/spec/auth/token.md). */
+import { getDomain } from 'tldts';
+
+const SUFFIXES = { allowPrivateDomains: true, validateHostname: true };
 
 export interface BearerRequest {
   readonly realm: URL;
@@ -29,20 +32,11 @@ export function isTrustedRealm(realm: URL, registry: URL): boolean {
   // Also on another port: the token service of a small registry is often its neighbour.
   if (realm.hostname === registry.hostname) return true;
   if (isAddress(realm.hostname) || isAddress(registry.hostname)) return false;
-  return domainOf(realm.hostname) === domainOf(registry.hostname);
+  // By the list of public suffixes: two tenants of a cloud are not one domain.
+  const domain = getDomain(realm.hostname, SUFFIXES);
+  return domain !== null && domain === getDomain(registry.hostname, SUFFIXES);
 }
 
 function isAddress(hostname: string): boolean {
   return hostname.startsWith('[') || /^[\d.]+$/.test(hostname);
-}
-
-/**
- * The last two labels, or three below a two-letter country where the second is short (`co.uk`): coarser than the list of
- * public suffixes in some countries, never finer for the domains of registries.
- */
-function domainOf(hostname: string): string {
-  const labels = hostname.toLowerCase().split('.');
-  const [second = '', top = ''] = labels.slice(-2);
-  const count = top.length === 2 && second.length <= 3 && labels.length > 2 ? 3 : 2;
-  return labels.slice(-count).join('.');
 }

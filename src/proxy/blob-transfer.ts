@@ -62,7 +62,7 @@ export class BlobTransfer {
     const reader = new Reader(start, end, this.#received);
     this.#readers.add(reader);
     const leave = () => reader.fail(new Error('the client has left'));
-    return streamOf(this.#bytesFor(reader, end), leave);
+    return streamOf(this.#written.during(this.#bytesFor(reader, end)), leave);
   }
 
   async *#bytesFor(reader: Reader, end: number): AsyncGenerator<Uint8Array, undefined> {

@@ -22,6 +22,8 @@ export interface CacheSpaceOptions {
   readonly unlink: (content: CachedContent) => Promise<void>;
   /** Removes the bytes of those to which no link is left. */
   readonly reclaim: (digests: readonly Digest[]) => Promise<void>;
+  /** Told of what has come, for other processes that share the limit. */
+  readonly onAdded?: ((digest: Digest, size: number) => void) | undefined;
   readonly log: Pick<Logger, 'info' | 'warn'>;
   /** Milliseconds since 1970, by the clock of the storage. */
   readonly now?: () => number;
@@ -37,8 +39,11 @@ export interface UsedContent {
 
 const TOUCH_EVERY = 60_000;
 const MAX_TOUCHED = 100_000;
-/** Above this part of the limit other processes' content is looked at each time. */
+/** Part of the limit to which it is brought down when it is reached. */
+const TARGET = 0.85;
+/** Above this part of it all content is counted again after `NEAR_AGAIN_AFTER` milliseconds. */
 const NEAR = 0.9;
+const NEAR_AGAIN_AFTER = 5_000;
 /** Milliseconds for which a count of all content counts. */
 const COUNT_AGAIN_AFTER = 60_000;
 /** Milliseconds that a process waits for another one that makes room. */
@@ -54,6 +59,8 @@ export class CacheSpace {
   #sizes = new Map<Digest, number>();
   #total = 0;
   #countedAt = Number.NEGATIVE_INFINITY;
+  /** What this process is fetching: it takes up room and cannot be let go. */
+  readonly #coming = new Map<Digest, number>();
 
   constructor(options: CacheSpaceOptions) {
     this.#options = options;
@@ -76,25 +83,50 @@ export class CacheSpace {
    * @returns `withdraw` for when it does not come after all
    */
   async admit(content: CachedContent): Promise<{ withdraw(): Promise<void> }> {
+    const { maxBytes } = this.#options;
+    if (maxBytes !== undefined) await this.#turn(content, maxBytes);
+    this.#coming.set(content.digest, content.size);
     await this.#locked(async () => {
-      const { maxBytes } = this.#options;
       if (maxBytes !== undefined) await this.#makeRoom(content, maxBytes);
       await this.#write(content);
     });
-    return {
-      withdraw: async () => {
-        this.#forget(content.digest);
-        await this.#drop(content);
-      },
-    };
+    return { withdraw: () => this.withdraw(content) };
+  }
+
+  /** Takes back what did not come after all. */
+  async withdraw(content: CachedContent): Promise<void> {
+    this.#coming.delete(content.digest);
+    this.#forget(content.digest);
+    await this.#drop(content);
   }
 
   /** Notes that content has come. What came beside it may have to go. */
   async settle(content: CachedContent): Promise<void> {
+    const { maxBytes, onAdded } = this.#options;
     await this.#write(content);
-    const { maxBytes } = this.#options;
-    if (maxBytes === undefined || this.#total <= maxBytes) return;
+    this.#coming.delete(content.digest);
+    onAdded?.(content.digest, content.size);
+    // One that is larger than all there may be goes with the next one: others need not go for it.
+    if (maxBytes === undefined || this.#total <= maxBytes || content.size > maxBytes) return;
     await this.#locked(() => this.#makeRoom(content, maxBytes));
+  }
+
+  /** Counts what another process has added. */
+  noteAdded(digest: Digest, size: number): void {
+    if (this.#sizes.has(digest)) return;
+    this.#sizes.set(digest, size);
+    this.#total += size;
+  }
+
+  /** Waits until what is being fetched leaves room. */
+  async #turn({ digest, size }: CachedContent, maxBytes: number): Promise<void> {
+    const coming = () =>
+      [...this.#coming].reduce((sum, [one, bytes]) => (one === digest ? sum : sum + bytes), 0);
+    for (const until = Date.now() + WAIT; ;) {
+      const others = coming();
+      if (others === 0 || others + size <= maxBytes || Date.now() > until) return;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 
   /** All that is kept, in no order. */
@@ -150,25 +182,30 @@ export class CacheSpace {
   async #makeRoom(content: CachedContent | undefined, maxBytes: number): Promise<void> {
     const needed = content === undefined || this.#sizes.has(content.digest) ? 0 : content.size;
     const age = this.#now() - this.#countedAt;
+    // One that is larger than all there may be is no reason to let the others go.
+    if (needed > maxBytes) return;
     const isNear = this.#total + needed > maxBytes * NEAR;
-    if (!isNear && age < COUNT_AGAIN_AFTER) return;
+    const isFull = this.#total + needed > maxBytes;
+    if (!isFull && age < (isNear ? NEAR_AGAIN_AFTER : COUNT_AGAIN_AFTER)) return;
     const all = await this.#count();
     if (this.#total + needed <= maxBytes) return;
     // Some more than is needed: to look at everything for each blob would be dear.
-    const target = Math.max(0, maxBytes * NEAR - needed);
+    const target = Math.max(0, maxBytes * TARGET - needed);
     const evicted: CachedContent[] = [];
     const left = new Map<Digest, number>();
     for (const { content: one } of all) left.set(one.digest, (left.get(one.digest) ?? 0) + 1);
     let total = this.#total;
-    for (const { content: one } of all.sort((a, b) => a.usedAt - b.usedAt)) {
+    const order = ({ content: one, usedAt }: UsedContent) => (one.size > maxBytes ? 0 : usedAt);
+    for (const { content: one } of all.sort((a, b) => order(a) - order(b))) {
       if (total <= target) break;
-      if (one.digest === content?.digest) continue;
+      if (one.digest === content?.digest || this.#coming.has(one.digest)) continue;
       evicted.push(one);
       const others = (left.get(one.digest) ?? 1) - 1;
       left.set(one.digest, others);
       if (others === 0) total -= one.size;
     }
     await this.remove(evicted);
+    if (evicted.length === 0) return;
     this.#options.log.info('the cache was full: what was not used for the longest is gone', {
       evicted: evicted.length,
       bytes: this.#total - total,

@@ -2,7 +2,7 @@ import { MEDIA_TYPE } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Blobs, Content } from '../oci/registry.ts';
-import { type CachedPlace, notPushable } from './cached-place.ts';
+import { type CachedPlace, checkFetchable, notPushable } from './cached-place.ts';
 import { found } from './found.ts';
 import { UpstreamFailure } from './upstream-failure.ts';
 
@@ -18,14 +18,19 @@ export class CachedBlobs implements Blobs {
   }
 
   async stat(digest: Digest): Promise<Content> {
-    const { local, upstream } = this.#place;
+    const { local, upstream, tools } = this.#place;
     const kept = await found(local.blobs.stat(digest));
     if (kept !== undefined) {
       this.#note(kept);
       return kept;
     }
-    const size = await this.#unlessAbsent(digest, () => upstream.blobSize(digest));
-    return { digest, size, mediaType: MEDIA_TYPE.octetStream };
+    const { size } = await this.#unlessAbsent(digest, () => upstream.blobSize(digest));
+    if (size !== undefined) return { digest, size, mediaType: MEDIA_TYPE.octetStream };
+    // One that does not tell it has to be read.
+    checkFetchable(tools);
+    const transfer = await this.#unlessAbsent(digest, () => tools.transfers.get(local, upstream, digest));
+    if (transfer !== 'kept') await transfer.done;
+    return local.blobs.stat(digest);
   }
 
   async open(...[digest, select, signal]: Parameters<Blobs['open']>): ReturnType<Blobs['open']> {
@@ -39,6 +44,7 @@ export class CachedBlobs implements Blobs {
         tools.statistics.hit(upstream.upstream, served);
         return kept;
       }
+      checkFetchable(tools);
       const transfer = await this.#unlessAbsent(digest, () => tools.transfers.get(local, upstream, digest));
       if (transfer === 'kept') continue;
       tools.statistics.count(upstream.upstream, 'misses');
@@ -58,13 +64,14 @@ export class CachedBlobs implements Blobs {
     return this.#pushable ? Promise.resolve(undefined) : Promise.reject(notPushable(this.#place.local.name));
   }
 
-  delete(digest: Digest): Promise<void> {
-    return this.#place.local.blobs.delete(digest);
+  /** It would come again with the next pull. */
+  delete(): Promise<never> {
+    return Promise.reject(notPushable(this.#place.local.name));
   }
 
   #note({ digest, size }: Content): void {
     const { local, tools } = this.#place;
-    // A manifest that is asked for as a blob is kept as what it is.
+    if (tools.readOnly) return;
     tools.space.used({ name: local.name, kind: 'blobs', digest, size });
   }
 

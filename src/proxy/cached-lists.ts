@@ -9,7 +9,7 @@ import { found } from './found.ts';
 import { UpstreamFailure } from './upstream-failure.ts';
 
 /** What is read of one list: more than any list has, and little enough to be held for a moment. */
-const MOST = { pages: 100, bytes: 4 * 1024 * 1024 };
+const MOST = { pages: 200, bytes: 8 * 1024 * 1024 };
 /** Tags on a page that is asked for. */
 const PAGE = 1000;
 /** Milliseconds for which a list that was read is served again: its pages are asked for one after the other. */
@@ -28,6 +28,11 @@ export class RecentLists {
   get<T>(key: string, now: number): Kept<T> | undefined {
     const kept = this.#kept.get(key);
     return kept !== undefined && now < kept.until ? (kept as Kept<T>) : undefined;
+  }
+
+  /** What was read last, however long ago: for when it cannot be read again. */
+  last(key: string): readonly unknown[] | undefined {
+    return this.#kept.get(key)?.items;
   }
 
   set<T>(key: string, items: readonly T[] | undefined, now: number): Kept<T> {
@@ -56,13 +61,16 @@ export class CachedLists {
     const { local } = this.#place;
     const upstream = await this.#whole('tags', `tags/list?n=${PAGE}`, (bytes) => tagsIn(bytes));
     const { last = '', limit } = page;
-    if (upstream.items === undefined) {
-      const kept = await local.tags.list(page);
-      return upstream.stale ? { ...kept, stale: true } : kept;
-    }
     const kept = await found(local.tags.list({ ...page, limit: limit + 1 }));
-    const all = [...new Set([...upstream.items.filter((tag) => tag > last), ...(kept?.items ?? [])])].sort();
-    return { items: all.slice(0, limit), more: all.length > limit };
+    if (upstream.items === undefined && kept === undefined) {
+      // What is not known is not nothing.
+      if (upstream.failure !== undefined) throw upstream.failure;
+      return local.tags.list(page);
+    }
+    const others = (upstream.items ?? []).filter((tag) => tag > last);
+    const all = [...new Set([...others, ...(kept?.items ?? [])])].sort();
+    const stale = upstream.failure === undefined ? {} : { stale: true };
+    return { items: all.slice(0, limit), more: all.length > limit, ...stale };
   }
 
   async referrers(digest: Digest, query: Parameters<Referrers['list']>[1]): Promise<Page<Descriptor>> {
@@ -75,46 +83,50 @@ export class CachedLists {
       const isAsked = artifactTypes.length === 0 || artifactTypes.includes(descriptor.artifactType ?? '');
       if (isAsked && descriptor.digest > last) all.set(descriptor.digest, descriptor);
     }
+    // Who looks for a signature must not take an upstream that is away for one that has none.
+    if (upstream.failure !== undefined && upstream.items === undefined && all.size === 0)
+      throw upstream.failure;
     const digests = [...all.keys()].sort();
     const items = digests.slice(0, limit).flatMap((one) => all.get(one) ?? []);
-    return { items, more: digests.length > limit, ...(upstream.stale ? { stale: true } : {}) };
+    const stale = upstream.failure === undefined ? {} : { stale: true };
+    return { items, more: digests.length > limit, ...stale };
   }
 
   async #referrersOf(digest: Digest) {
     const byApi = await this.#whole('referrers', `referrers/${digest}`, (bytes) => descriptorsIn(bytes));
-    if (byApi.items !== undefined || byApi.stale) return byApi;
+    if (byApi.items !== undefined || byApi.failure !== undefined) return byApi;
     // A registry without the API: clients keep them in an index under a tag (the specification's fallback).
     const tag = digest.replace(':', '-');
     return this.#whole('referrers', `manifests/${tag}`, (bytes) => descriptorsIn(bytes));
   }
 
-  /** A whole list; without items where the upstream has none (it is unknown there), or does not answer. */
+  /** A whole list; without items where the upstream has none (it is unknown there). With a failure it is the last known. */
   async #whole<T>(
     what: string,
     path: string,
     read: (bytes: Uint8Array) => readonly T[],
-  ): Promise<{ readonly items: readonly T[] | undefined; readonly stale: boolean }> {
+  ): Promise<{ readonly items: readonly T[] | undefined; readonly failure?: UpstreamFailure }> {
     const { local, upstream, tools } = this.#place;
     const key = `${local.name} ${path}`;
     const recent = this.#recent.get<T>(key, tools.now());
-    if (recent !== undefined) return { items: recent.items, stale: false };
+    if (recent !== undefined) return { items: recent.items };
     try {
       return await shared(this.#place, key, async () => {
         const items: T[] = [];
         let isThere = false;
         for await (const bytes of upstream.pages(path, MOST, { canDoWithout: true })) {
           isThere = true;
-          items.push(...read(bytes));
+          for (const item of read(bytes)) items.push(item);
         }
         const kept = this.#recent.set<T>(key, isThere ? items : undefined, tools.now());
-        return { items: kept.items, stale: false };
+        return { items: kept.items };
       });
     } catch (error) {
       if (!(error instanceof UpstreamFailure)) throw error;
-      if (error.isRefusal) return { items: undefined, stale: false };
+      if (error.isRefusal) return { items: undefined };
       tools.statistics.count(upstream.upstream, 'stale');
       tools.onStale(local.name, `${what}: ${error.message}`);
-      return { items: undefined, stale: true };
+      return { items: this.#recent.last(key) as readonly T[] | undefined, failure: error };
     }
   }
 }

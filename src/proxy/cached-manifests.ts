@@ -4,7 +4,7 @@ import { RegistryError } from '../oci/errors.ts';
 import type { Tag } from '../oci/name.ts';
 import type { Manifests, StoredManifest } from '../oci/registry.ts';
 import { readStoredManifest } from '../oci/stored-manifest.ts';
-import { type CachedPlace, shared, unknownManifest } from './cached-place.ts';
+import { type CachedPlace, checkFetchable, shared, unknownManifest } from './cached-place.ts';
 import { found } from './found.ts';
 import type { FetchedManifest, Patience } from './upstream-content.ts';
 import { UpstreamFailure } from './upstream-failure.ts';
@@ -56,6 +56,11 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
   async resolve(tag: Tag): Promise<Resolved> {
     const digest = await this.#fresh(tag);
     if (digest !== undefined) return { digest, stale: false, isNew: false };
+    if (this.#place.tools.readOnly) {
+      const kept = await this.#lastKnown(tag);
+      if (kept !== undefined) return { digest: kept, stale: true, isNew: false };
+    }
+    checkFetchable(this.#place.tools);
     return shared(this.#place, `tag ${this.#place.local.name}:${tag}`, () => this.#ask(tag));
   }
 
@@ -92,7 +97,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
       }
       const { digest } = content;
       const isNew = digest !== kept && (await this.#kept(digest)) === undefined;
-      if (isNew) await this.#fetch(digest, [tag], patience);
+      if (isNew) await this.#fetchNamed(digest, tag, patience);
       else if (digest === kept) tools.statistics.count(upstream.upstream, 'revalidated');
       if (digest !== (await found(local.tags.resolve(tag)))) await this.#point(tag, digest);
       tools.absences.forget(this.#absence(tag));
@@ -137,9 +142,21 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
     return kept;
   }
 
+  /** A digest that an upstream names and does not have is a fault of it, not an absence: one of its copies lags behind. */
+  async #fetchNamed(digest: Digest, tag: Tag, patience: Patience): Promise<void> {
+    try {
+      await this.#fetch(digest, [tag], patience);
+    } catch (error) {
+      if (!(error instanceof RegistryError) || error.code !== 'MANIFEST_UNKNOWN') throw error;
+      const { upstream } = this.#place;
+      throw new UpstreamFailure(`${upstream.upstream} says that ${tag} is ${digest}, and does not have it`);
+    }
+  }
+
   async #fetch(digest: Digest, tags: readonly Tag[], patience: Patience): Promise<StoredManifest> {
     const { upstream, tools } = this.#place;
     if (tools.absences.has(this.#absence(digest))) throw unknownManifest(digest);
+    checkFetchable(tools);
     tools.statistics.count(upstream.upstream, 'misses');
     const fetched = await this.#unlessUnknown(digest, upstream.manifest(digest, patience));
     if (fetched === undefined) throw unknownManifest(digest);
@@ -158,8 +175,16 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
       await room.withdraw();
       if (!(error instanceof RegistryError) || error.code !== 'MANIFEST_INVALID') throw error;
       // Nothing that we would take from a client (such as schema 1), but what the upstream has: passed on as it is.
-      const type = mediaType ?? readStoredManifest(bytes).mediaType;
-      return { digest, size: bytes.byteLength, mediaType: type, bytes };
+      return { digest, size: bytes.byteLength, mediaType: this.#typeOf(bytes), bytes };
+    }
+  }
+
+  /** @throws UpstreamFailure for what is no manifest at all, such as a page that asks for a login */
+  #typeOf(bytes: Uint8Array): string {
+    try {
+      return readStoredManifest(bytes).mediaType;
+    } catch {
+      throw new UpstreamFailure(`${this.#place.upstream.upstream} gave something that is no manifest`);
     }
   }
 

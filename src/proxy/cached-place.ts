@@ -17,6 +17,8 @@ export interface CacheTools {
   readonly statistics: CacheStatistics;
   /** Questions to upstreams that run, by what they are about: those who ask the same at the same moment share one. */
   readonly running: Map<string, Promise<unknown>>;
+  /** Whether nothing may be written: then only what is kept is served. */
+  readonly readOnly: boolean;
   readonly now: () => number;
   /** Told when what is kept is served although the upstream does not confirm it. */
   readonly onStale: (name: RepositoryName, reason: string) => void;
@@ -48,8 +50,16 @@ export function unknownManifest(reference: string): RegistryError {
   });
 }
 
+/** Before anything is fetched. @throws RegistryError in read-only mode */
+export function checkFetchable({ readOnly }: CacheTools): void {
+  if (!readOnly) return;
+  const told = 'the registry is in read-only mode: only what is kept of other registries is served';
+  throw new RegistryError('UNSUPPORTED', told, { status: 503 });
+}
+
 /** For every change but those of the cache itself. */
 export function notPushable(name: RepositoryName): RegistryError {
-  const told = 'this name is a cache of another registry and cannot be pushed to';
+  const told =
+    'this name is a cache of another registry: it cannot be pushed to, and nothing of it can be deleted but by /_cache';
   return new RegistryError('DENIED', told, { detail: { name } });
 }

@@ -29,24 +29,20 @@ export class CachedRepository implements Repository {
   }
 
   get manifests(): Manifests {
-    const { manifests } = this.#place.local;
     return {
       get: (reference) => this.#manifests.get(reference),
       stat: (reference) => this.#manifests.stat(reference),
       put: (manifest) => this.#pushes?.put(manifest) ?? Promise.reject(notPushable(this.name)),
-      delete: (digest) => manifests.delete(digest),
+      // It would come again with the next pull.
+      delete: () => Promise.reject(notPushable(this.name)),
     };
   }
 
   get tags(): Tags {
-    const { local, tools } = this.#place;
     return {
       resolve: async (tag) => (await this.#manifests.resolve(tag)).digest,
       list: (page) => this.#lists.tags(page),
-      delete: async (tag) => {
-        await tools.records.forget(local.name, tag);
-        await local.tags.delete(tag);
-      },
+      delete: () => Promise.reject(notPushable(this.name)),
     };
   }
 

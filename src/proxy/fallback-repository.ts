@@ -1,20 +1,41 @@
 /** A repository of our own, and behind it one of an upstream: what was pushed here wins. */
 import { RegistryError } from '../oci/errors.ts';
-import type { Blobs, Manifests, Referrers, Repository, Tags, Uploads } from '../oci/registry.ts';
+import { isDigest } from '../oci/digest.ts';
+import type {
+  Blobs,
+  Manifests,
+  Referrers,
+  Repository,
+  StoredManifest,
+  Tags,
+  Uploads,
+} from '../oci/registry.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { found } from './found.ts';
+import { namedBy } from './image-tree.ts';
+
+export interface FallbackOptions {
+  readonly own: Repository;
+  /** The upstream's. */
+  readonly behind: () => Repository;
+  /** What is kept of the upstream's. */
+  readonly kept: Repository;
+  /** Whether `own` can be pushed to. */
+  readonly pushable: boolean;
+}
 
 export class FallbackRepository implements Repository {
   readonly name: RepositoryName;
   readonly #own: Repository;
   readonly #behind: () => Repository;
+  readonly #kept: Repository;
   readonly #pushable: boolean;
 
-  /** @param pushable whether `own` can be pushed to */
-  constructor(own: Repository, behind: () => Repository, pushable: boolean) {
+  constructor({ own, behind, kept, pushable }: FallbackOptions) {
     this.name = own.name;
     this.#own = own;
     this.#behind = behind;
+    this.#kept = kept;
     this.#pushable = pushable;
   }
 
@@ -25,10 +46,8 @@ export class FallbackRepository implements Repository {
       stat: async (digest) => {
         const own = await found(blobs.stat(digest));
         if (own !== undefined) return own;
-        // Who has asked for no manifest before is about to push: that is not the upstream's business, and it need not
-        // answer for it.
-        if (await this.#behind().exists()) return behind().stat(digest);
-        return blobs.stat(digest);
+        // Who asks so is mostly about to push: that is not the upstream's business, and it need not answer for it.
+        return this.#kept.blobs.stat(digest);
       },
       open: async (...asked) => (await found(blobs.open(...asked))) ?? behind().open(...asked),
       mount: (...asked) => this.#changing(() => blobs.mount(...asked)),
@@ -47,7 +66,11 @@ export class FallbackRepository implements Repository {
         const other = behind();
         return (await other.stat?.(reference)) ?? other.get(reference);
       },
-      put: (...asked) => this.#changing(() => manifests.put(...asked)),
+      put: (manifest) =>
+        this.#changing(async () => {
+          await this.#takeOver(manifest);
+          return manifests.put(manifest);
+        }),
       delete: (digest) => manifests.delete(digest),
     };
   }
@@ -93,6 +116,25 @@ export class FallbackRepository implements Repository {
 
   async exists(): Promise<boolean> {
     return (await this.#own.exists()) || this.#behind().exists();
+  }
+
+  /**
+   * An image that is built on one of the upstream's refers to what is kept of that one, and its client was told that it
+   * is here: it becomes ours too.
+   */
+  async #takeOver(manifest: Pick<StoredManifest, 'bytes'>): Promise<void> {
+    const { children, blobs } = namedBy(manifest);
+    for (const digest of blobs) {
+      if ((await found(this.#own.blobs.stat(digest))) !== undefined) continue;
+      await this.#own.blobs.mount(digest, { from: this.#kept.name, mayPull: () => Promise.resolve(true) });
+    }
+    for (const { digest } of children) {
+      if (!isDigest(digest) || (await found(this.#own.manifests.get(digest))) !== undefined) continue;
+      const child = await found(this.#kept.manifests.get(digest));
+      if (child === undefined) continue;
+      await this.#takeOver(child);
+      await this.#own.manifests.put({ bytes: child.bytes, mediaType: child.mediaType, digest, tags: [] });
+    }
   }
 
   #changing<T>(change: () => Promise<T>): Promise<T> {

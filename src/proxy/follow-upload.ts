@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts';
-import type { Repository } from '../oci/registry.ts';
+import type { HeldBytes, Repository } from '../oci/registry.ts';
 
 /** Bytes that are read at a time. */
 const PIECE = 64 * 1024;
@@ -21,13 +21,17 @@ export interface Followed {
 /** What was written of a blob so far, for any number of readers: of those that are close together one reads. */
 export class WrittenBytes {
   readonly #followed: Followed;
-  /** Of the upload, and then of the blob. */
+  /** Of the held file; or else of the upload, and then of the blob. */
+  readonly #held: Pieces;
   readonly #coming: Pieces;
   readonly #kept: Pieces;
+  #readers = 0;
+  #file: Promise<HeldBytes | undefined> | undefined;
 
   constructor(followed: Followed) {
     const { local, digest, upload } = followed;
     this.#followed = followed;
+    this.#held = new Pieces(async (start, most) => (await this.#file)?.read(start, most));
     this.#coming = new Pieces((start, most) => local.uploads.peek?.(upload, start, most));
     this.#kept = new Pieces(async (start, most) => {
       const select = ({ size }: { readonly size: number }) => ({ start, end: Math.min(size, start + most) });
@@ -38,31 +42,68 @@ export class WrittenBytes {
 
   /**
    * The bytes from `start` up to `end`, as they come. The last of them are given only when the whole was found right, so
-   * that a client never takes wrong bytes for complete.
+   * that a client never takes wrong bytes for complete. Who reads is not cut when the cache lets the blob go.
    * @throws whatever ended the writing
    */
   async *read(start: number, end: number): AsyncGenerator<Uint8Array, undefined> {
     const { done, more } = this.#followed;
-    let at = start;
-    while (at < end) {
-      const bytes = await this.#coming.get(at, end);
-      if (bytes === undefined) break;
-      if (bytes.byteLength === 0) await more(at);
-      else {
-        if (at + bytes.byteLength >= end) break;
+    this.#begin();
+    try {
+      const isHeld = (await this.#file?.catch(() => undefined)) !== undefined;
+      const coming = isHeld ? this.#held : this.#coming;
+      let at = start;
+      while (at < end) {
+        const bytes = await coming.get(at, end);
+        if (bytes === undefined) break;
+        if (bytes.byteLength === 0) await more(at);
+        else {
+          if (at + bytes.byteLength >= end) break;
+          yield bytes;
+          at += bytes.byteLength;
+        }
+      }
+      await done;
+      // Piece by piece as well: a file's stream reads ahead of a slow client (Bun 1.4), and there may be many of those.
+      const kept = isHeld ? this.#held : this.#kept;
+      while (at < end) {
+        const bytes = await kept.get(at, end);
+        if (bytes === undefined || bytes.byteLength === 0) throw new Error('the blob is shorter than it was');
         yield bytes;
         at += bytes.byteLength;
       }
+      return undefined;
+    } finally {
+      await this.#end();
     }
-    await done;
-    // Piece by piece as well: a file's stream reads ahead of a slow client (Bun 1.4), and there may be many of those.
-    while (at < end) {
-      const bytes = await this.#kept.get(at, end);
-      if (bytes === undefined || bytes.byteLength === 0) throw new Error('the blob is shorter than it was');
-      yield bytes;
-      at += bytes.byteLength;
+  }
+
+  /** Holds the file for as long as `body` is read, which may come to need it when the upload is over. */
+  async *during(body: AsyncGenerator<Uint8Array, undefined>): AsyncGenerator<Uint8Array, undefined> {
+    this.#begin();
+    try {
+      return yield* body;
+    } finally {
+      await this.#end();
     }
-    return undefined;
+  }
+
+  #begin(): void {
+    const { local, upload } = this.#followed;
+    this.#readers += 1;
+    this.#file ??= local.uploads.hold?.(upload) ?? Promise.resolve(undefined);
+    this.#file.catch(() => undefined);
+  }
+
+  async #end(): Promise<void> {
+    this.#readers -= 1;
+    if (this.#readers === 0) await this.#letGo();
+  }
+
+  async #letGo(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    const held = await file?.catch(() => undefined);
+    await held?.close().catch(() => undefined);
   }
 }
 

@@ -37,8 +37,9 @@ export class ForwardedPushes {
       append: (id, chunk) => uploads.append(id, chunk),
       cancel: (id) => uploads.cancel(id),
       finish: async (id, digest, chunk) => {
+        const wasThere = (await found(this.#options.place.local.blobs.stat(digest))) !== undefined;
         const content = await uploads.finish(id, digest, chunk);
-        await this.#sendBlob(content);
+        await this.#sendBlob(content, wasThere);
         return content;
       },
     };
@@ -76,7 +77,8 @@ export class ForwardedPushes {
     return put;
   }
 
-  async #sendBlob({ digest, size }: Content): Promise<void> {
+  /** @param wasThere whether it was kept before, as something that was pulled */
+  async #sendBlob({ digest, size }: Content, wasThere: boolean): Promise<void> {
     const { place, upstream, repository } = this.#options;
     const { local, tools } = place;
     try {
@@ -87,7 +89,7 @@ export class ForwardedPushes {
         const location = begun.headers.get('location');
         await this.#expect(begun, [202], 'upload');
         if (location === null) throw new UpstreamFailure(`${upstream.name} begins no upload`);
-        const url = upstream.locate(location, new URL(`/v2/${repository}/blobs/uploads/`, upstream.url));
+        const url = upstream.locate(location, upstream.api(`${repository}/blobs/uploads/`));
         url.searchParams.set('digest', digest);
         const body = async () => {
           const opened = await local.blobs.open(digest);
@@ -100,7 +102,7 @@ export class ForwardedPushes {
       }
     } catch (error) {
       // What the upstream did not take is not here either, so that the client comes again.
-      await found(local.blobs.delete(digest));
+      if (!wasThere) await tools.space.remove([{ name: local.name, kind: 'blobs', digest, size }]);
       throw error;
     }
     await tools.space.settle({ name: local.name, kind: 'blobs', digest, size });

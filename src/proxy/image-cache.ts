@@ -65,8 +65,8 @@ export class ImageCache implements CacheControl {
     const place = this.#placeOf(name);
     const digest = await lastKnown(place, reference);
     const image = digest === undefined ? undefined : await keptImage(place, digest);
-    if (image === undefined) throw unknownManifest(reference);
-    return image;
+    if (image !== undefined) return image;
+    throw new RegistryError('MANIFEST_UNKNOWN', 'nothing of that is kept here', { detail: { reference } });
   }
 
   async warm(
@@ -77,6 +77,14 @@ export class ImageCache implements CacheControl {
     const place = this.#placeOf(name);
     const manifests = new CachedManifests(place);
     const root = await manifests.get(reference);
+    const { children } = namedBy(root);
+    if (platform !== undefined && children.length > 0 && !children.some((child) => fits(child, platform))) {
+      const there = children.flatMap((child) => platformOf(child) ?? []);
+      throw new RegistryError(
+        'MANIFEST_UNKNOWN',
+        `there is no image for ${platform}; there are ${there.join(', ')}`,
+      );
+    }
     const done = (async () => {
       try {
         await this.#fetchAll(place, manifests, root, platform, signal);
@@ -192,9 +200,14 @@ async function keptImage({ local }: CachedPlace, digest: Digest): Promise<KeptIm
 
 function fits({ platform }: Descriptor, wanted: string | undefined): boolean {
   if (wanted === undefined || platform === undefined) return true;
+  const { os = '', architecture = '' } = platform;
+  return platformOf({ platform }) === wanted || `${os}/${architecture}` === wanted;
+}
+
+function platformOf({ platform }: Pick<Descriptor, 'platform'>): string | undefined {
+  if (platform === undefined) return undefined;
   const { os = '', architecture = '', variant } = platform;
-  const full = `${os}/${architecture}${variant === undefined ? '' : `/${variant}`}`;
-  return full === wanted || `${os}/${architecture}` === wanted;
+  return `${os}/${architecture}${variant === undefined ? '' : `/${variant}`}`;
 }
 
 function upstreamOf(name: RepositoryName): string {

@@ -1,6 +1,7 @@
 /** The Node twin of what `outgoing.ts` does on Bun: there the trust, the address and the proxy are a dispatcher's. */
 import type { LookupFunction } from 'node:net';
-import { Agent, type Dispatcher, fetch as send, ProxyAgent } from 'undici';
+import { Readable } from 'node:stream';
+import { Agent, type Dispatcher, ProxyAgent, request as send } from 'undici';
 import { proxyFor } from './http-proxy.ts';
 import type { Send, TlsTrust } from './send.ts';
 
@@ -41,14 +42,25 @@ export function onNode({ ca, insecure }: TlsTrust): Send {
     }
     return made;
   };
+  // Not by `fetch`, which would decompress what a digest is of.
   return async ({ url, address, body, ...request }) => {
     const answer = await send(url, {
       ...request,
-      redirect: 'manual',
       dispatcher: dispatcherFor(url, address),
-      ...(body === undefined ? {} : { body: body as string, duplex: 'half' as const }),
+      ...(body === undefined
+        ? {}
+        : { body: body instanceof ReadableStream ? Readable.fromWeb(body as never) : body }),
     });
-    return answer as unknown as Response;
+    const headers = new Headers();
+    for (const [name, value] of Object.entries(answer.headers)) {
+      for (const one of [value ?? []].flat()) headers.append(name, one);
+    }
+    const { statusCode: status } = answer;
+    if (request.method === 'HEAD' || status === 204 || status === 304) {
+      await answer.body.dump();
+      return new Response(null, { status, headers });
+    }
+    return new Response(Readable.toWeb(answer.body) as ReadableStream<Uint8Array>, { status, headers });
   };
 }
 

@@ -19,6 +19,7 @@ import { TagRecords } from './tag-records.ts';
 import { Transfers } from './transfers.ts';
 import { UpstreamContent } from './upstream-content.ts';
 import { PROXY } from './upstream-names.ts';
+import type { Rest } from './upstream-health.ts';
 import {
   type UpstreamConfig,
   type UpstreamDefaults,
@@ -51,16 +52,30 @@ export interface ProxyOptions {
   readonly now?: (() => number) | undefined;
   readonly touchEveryMs?: number | undefined;
   readonly lookEveryMs?: number | undefined;
+  /** Whether nothing may be written: then only what is kept is served. */
+  readonly readOnly?: boolean | undefined;
 }
 
 /** Messages that a process sends to the others of its server. */
+interface Added {
+  readonly subject: 'cache added';
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+interface Resting {
+  readonly subject: 'upstream rests';
+  readonly upstream: string;
+  readonly rest: Rest;
+}
+
 interface LimitTaken {
   readonly subject: 'upstream limit';
   readonly upstream: string;
 }
 
-/** Milliseconds for which the same repository's staleness is not told again. */
-const TELL_STALE_EVERY = 60_000;
+/** Milliseconds for which the same is not told again. */
+const TELL_EVERY = 60_000;
 
 export class ProxyRegistry implements Registry {
   readonly statistics: CacheStatistics;
@@ -70,7 +85,7 @@ export class ProxyRegistry implements Registry {
   readonly #upstreams: Upstreams;
   readonly #tools: CacheTools;
   readonly #recent = new RecentLists();
-  readonly #toldStale = new Map<string, number>();
+  readonly #told = new Map<string, number>();
 
   constructor(options: ProxyOptions) {
     this.#options = options;
@@ -80,6 +95,9 @@ export class ProxyRegistry implements Registry {
     this.#upstreams = new Upstreams({
       ...options,
       statistics,
+      onRest: (upstream, rest) => tell?.({ subject: 'upstream rests', upstream, rest } satisfies Resting),
+      onRefused: (upstream, reason) =>
+        this.#warn(upstream, `${reason}: the login of the configuration is refused, or may not see it`),
       onTaken: (upstream) => tell?.({ subject: 'upstream limit', upstream } satisfies LimitTaken),
     });
     this.space = new CacheSpace({
@@ -88,23 +106,25 @@ export class ProxyRegistry implements Registry {
       ttlOf: (name) => this.#upstreams.ttlOf(name),
       unlink: (content) => this.#unlink(content),
       reclaim,
+      onAdded: (digest, size) => tell?.({ subject: 'cache added', digest, size } satisfies Added),
       log,
       now,
       ...(touchEveryMs === undefined ? {} : { touchEveryMs }),
     });
     this.#tools = {
-      records: new TagRecords(storage),
+      records: new TagRecords(storage, now),
       space: this.space,
       transfers: new Transfers({ storage, space: this.space, statistics, lookEveryMs, log }),
       absences: new Absences(now),
       statistics,
       running: new Map(),
+      readOnly: options.readOnly ?? false,
       now,
       onStale: (name, reason) => this.#warnStale(name, reason),
     };
     this.cache = new ImageCache({
       placeOf: (name) => {
-        const repository = this.#upstreams.find(name);
+        const repository = this.#named(name);
         return repository === undefined ? undefined : this.#placeOf(repository);
       },
       contents: () => this.space.list(),
@@ -122,7 +142,12 @@ export class ProxyRegistry implements Registry {
     if (name.startsWith(`${PROXY}/`)) throw unknownUpstream(name);
     const behind = fallback === undefined ? undefined : this.#upstreams.mirrored(fallback, name);
     if (behind === undefined || !this.#upstreams.isAllowed(behind)) return own.repository(name);
-    return new FallbackRepository(own.repository(name), () => this.#cached(behind), pushBeside);
+    return new FallbackRepository({
+      own: own.repository(name),
+      behind: () => this.#cached(behind),
+      kept: this.#options.cache.repository(behind.name),
+      pushable: pushBeside,
+    });
   }
 
   mirrorOf(namespace: string, name: RepositoryName): RepositoryName | undefined {
@@ -140,6 +165,15 @@ export class ProxyRegistry implements Registry {
     return this.#upstreams.find(name) !== undefined;
   }
 
+  /** The upstream's repository of that name, also by an unprefixed one. */
+  #named(name: RepositoryName): UpstreamRepository | undefined {
+    const { fallback } = this.#options;
+    return (
+      this.#upstreams.find(name) ??
+      (fallback === undefined ? undefined : this.#upstreams.mirrored(fallback, name))
+    );
+  }
+
   /** Whether what is read by that name may be another registry's: clients send such names the logins of that one. */
   isMirrored(name: RepositoryName): boolean {
     return this.#upstreams.find(name) !== undefined || this.#options.fallback !== undefined;
@@ -154,6 +188,14 @@ export class ProxyRegistry implements Registry {
     const { subject } = message as { subject?: unknown };
     if (subject === 'cache statistics')
       this.statistics.take(message as Parameters<CacheStatistics['take']>[0]);
+    if (subject === 'cache added') {
+      const { digest, size } = message as Added;
+      this.space.noteAdded(digest, size);
+    }
+    if (subject === 'upstream rests') {
+      const { upstream, rest } = message as Resting;
+      this.#upstreams.reach(upstream).tools.health.note(rest);
+    }
     if (subject === 'upstream limit') {
       this.#upstreams.reach((message as LimitTaken).upstream).tools.limit?.note();
     }
@@ -191,11 +233,16 @@ export class ProxyRegistry implements Registry {
   }
 
   #warnStale(name: RepositoryName, reason: string): void {
+    this.#warn(name, `what is kept is served: ${reason}`);
+  }
+
+  /** The same about the same once a minute. */
+  #warn(about: string, told: string): void {
     const now = Date.now();
-    if (now - (this.#toldStale.get(name) ?? 0) < TELL_STALE_EVERY) return;
-    if (this.#toldStale.size > 1_000) this.#toldStale.clear();
-    this.#toldStale.set(name, now);
-    this.#options.log.warn(`${name}: what is kept is served`, { reason });
+    if (now - (this.#told.get(about) ?? 0) < TELL_EVERY) return;
+    if (this.#told.size > 1_000) this.#told.clear();
+    this.#told.set(about, now);
+    this.#options.log.warn(`${about}: ${told}`);
   }
 }
 

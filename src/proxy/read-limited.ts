@@ -2,6 +2,8 @@ import { UpstreamFailure } from './upstream-failure.ts';
 
 /** Milliseconds without a byte after which a small answer is given up. */
 const STALLED_AFTER = 10_000;
+/** The longest that one may take in all, in milliseconds, however steadily it trickles. */
+const LONGEST = 30_000;
 
 /**
  * Reads a whole answer that has to be small. `what` it was is in messages.
@@ -21,6 +23,10 @@ export async function readLimited(
     stalled.is = true;
     void reader?.cancel().catch(() => undefined);
   }, stalledAfter);
+  const end = setTimeout(() => {
+    stalled.is = true;
+    void reader?.cancel().catch(() => undefined);
+  }, LONGEST);
   try {
     for (let next = await reader?.read(); next?.done === false; next = await reader?.read()) {
       watch.refresh();
@@ -32,10 +38,11 @@ export async function readLimited(
       chunks.push(next.value);
     }
     if (stalled.is) {
-      throw new UpstreamFailure(`the upstream has stopped in the middle of a ${what}`, { timedOut: true });
+      throw new UpstreamFailure(`the upstream has not come to the end of a ${what}`, { timedOut: true });
     }
     return Buffer.concat(chunks);
   } finally {
     clearTimeout(watch);
+    clearTimeout(end);
   }
 }

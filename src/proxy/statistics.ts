@@ -13,6 +13,8 @@ export const COUNTERS = [
   'stale',
   /** Requests that the upstream did not answer as it should. */
   'failures',
+  /** What the upstream does not let us have. */
+  'refused',
   /** Tags that were asked for again and had not changed. */
   'revalidated',
 ] as const;

@@ -1,6 +1,6 @@
 /** The blobs that are being fetched: each once, whichever of the processes of this storage is asked for it. */
 import type { Logger } from '../log.ts';
-import type { Digest } from '../oci/digest.ts';
+import { type Digest, isDigest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Repository } from '../oci/registry.ts';
 import { BlobTransfer } from './blob-transfer.ts';
@@ -89,9 +89,11 @@ export class Transfers {
   ): Promise<Transfer | undefined> {
     const { space, statistics, lookEveryMs, log } = this.#options;
     const content = { name: local.name, kind: 'blobs', digest } as const;
+    // A body that nobody reads on would keep its connection.
+    const end = new AbortController();
     try {
       await cancelUpload(local, claim.replaced);
-      const fetched = await upstream.blob(digest);
+      const fetched = await upstream.blob(digest, end.signal);
       if (fetched === undefined) {
         await claim.release();
         return undefined;
@@ -110,6 +112,7 @@ export class Transfers {
             await space.settle({ ...content, size: whole });
           },
           (error: unknown) => {
+            end.abort();
             statistics.count(upstream.upstream, 'failures');
             const reason = error instanceof Error ? error.message : String(error);
             log.warn(`${local.name}: a blob did not come whole`, { digest, reason });
@@ -121,6 +124,7 @@ export class Transfers {
         .catch(() => undefined);
       return transfer;
     } catch (error) {
+      end.abort();
       await claim.release();
       throw error;
     }
@@ -154,7 +158,19 @@ export class Transfers {
       if (name === undefined || (await look(storage, key)) !== undefined) continue;
       const claim = await CacheClaim.take(storage, key);
       if (claim === undefined) continue;
-      await cancelUpload(repository(name as RepositoryName), claim.replaced);
+      const local = repository(name as RepositoryName);
+      await cancelUpload(local, claim.replaced);
+      const digest = key.slice(key.lastIndexOf('/') + 1).replace('-', ':');
+      const size = claim.replaced?.['size'];
+      // It is counted since its fetch began, and will not come.
+      if (isDigest(digest) && (await found(local.blobs.stat(digest))) === undefined) {
+        await this.#options.space.withdraw({
+          name: local.name,
+          kind: 'blobs',
+          digest,
+          size: typeof size === 'number' ? size : 0,
+        });
+      }
       await claim.release();
     }
   }

@@ -39,6 +39,8 @@ export interface UpstreamTools {
   readonly health: UpstreamHealth;
   readonly limit: RateLimit | undefined;
   readonly statistics: CacheStatistics;
+  /** Told of refusals where we have a login. */
+  readonly onRefused?: ((reason: string) => void) | undefined;
 }
 
 /** How a question may be asked. */
@@ -113,21 +115,25 @@ export class UpstreamContent {
     return { size: lengthOf(answer), body: answer.body };
   }
 
-  /** The size of a blob as the upstream says. @throws UpstreamFailure */
-  async blobSize(digest: Digest, signal?: AbortSignal): Promise<number | undefined> {
+  /** What the upstream says of a blob: its size, where it tells one. @throws UpstreamFailure */
+  async blobSize(
+    digest: Digest,
+    signal?: AbortSignal,
+  ): Promise<{ readonly size: number | undefined } | undefined> {
     const answer = await this.#ask('blobs', { method: 'HEAD', path: `blobs/${digest}` }, { signal });
     await answer?.body?.cancel();
-    return answer === undefined ? undefined : lengthOf(answer);
+    return answer === undefined ? undefined : { size: lengthOf(answer) };
   }
 
   /**
-   * The pages of a list as they are read, each the whole answer's bytes.
+   * The pages of a list as they are read, each the whole answer's bytes. All together have at most `most.bytes`.
    * @param path below the repository
    * @throws UpstreamFailure
    */
   async *pages(path: string, most: { readonly pages: number; readonly bytes: number }, patience: Patience) {
     const { upstream } = this.#tools;
     let next: string | URL | undefined = path;
+    let left = most.bytes;
     for (let page = 0; page < most.pages && next !== undefined; page += 1) {
       const answer: Response | undefined = await this.#ask(
         'manifests',
@@ -136,8 +142,10 @@ export class UpstreamContent {
       );
       if (answer === undefined) return;
       const [, link] = /<([^>]+)>\s*;\s*rel="?next"?/i.exec(answer.headers.get('link') ?? '') ?? [];
-      yield await this.#body(answer, most.bytes, 'list');
-      const from: URL = next instanceof URL ? next : new URL(`/v2/${this.#repository}/${next}`, upstream.url);
+      const bytes = await this.#body(answer, left, 'list');
+      left -= bytes.byteLength;
+      yield bytes;
+      const from: URL = next instanceof URL ? next : upstream.api(`${this.#repository}/${next}`);
       next = link === undefined ? undefined : upstream.locate(link, from);
       // A list goes on where it began: elsewhere nobody has a login for us.
       if (next instanceof URL && next.origin !== upstream.url.origin) return;
@@ -181,8 +189,11 @@ export class UpstreamContent {
     } catch (error) {
       if (!(error instanceof UpstreamFailure)) throw error;
       // That we may not have something says nothing of how the upstream is.
-      if (error.isRefusal) health.answered();
-      else {
+      if (error.isRefusal) {
+        health.answered();
+        statistics.count(upstream.name, 'refused');
+        this.#tools.onRefused?.(error.message);
+      } else {
         health.failed(kind, error);
         this.#count();
       }

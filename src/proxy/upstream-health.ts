@@ -12,8 +12,17 @@ const LONGEST_REST = 3_600;
 const FIRST_PAUSE = 1_000;
 const LONGEST_PAUSE = 60_000;
 
+/** That nothing of a kind is to be asked for a time; plain JSON. */
+export interface Rest {
+  readonly kind: Kind;
+  /** Milliseconds since 1970. */
+  readonly until: number;
+  readonly status: number;
+}
+
 export class UpstreamHealth {
   readonly #now: () => number;
+  readonly #onRest: (rest: Rest) => void;
   readonly #rest: Record<Kind, { readonly until: number; readonly status: number }> = {
     manifests: { until: 0, status: 429 },
     blobs: { until: 0, status: 429 },
@@ -21,8 +30,10 @@ export class UpstreamHealth {
   #failures = 0;
   #pauseUntil = 0;
 
-  constructor(now: () => number = Date.now) {
+  /** @param onRest told when the upstream asks to be left alone, for other processes (`note`) */
+  constructor(now: () => number = Date.now, onRest: (rest: Rest) => void = () => undefined) {
     this.#now = now;
+    this.#onRest = onRest;
   }
 
   /** Why nothing of the kind is to be asked now: the upstream has said so. */
@@ -46,6 +57,11 @@ export class UpstreamHealth {
     return new UpstreamFailure(`it did not answer a moment ago and is asked again in ${Math.ceil(left)} ms`);
   }
 
+  /** Takes what another process was told. */
+  note({ kind, until, status }: Rest): void {
+    if (until > this.#rest[kind].until) this.#rest[kind] = { until, status };
+  }
+
   /** An answer came, of whatever kind. */
   answered(): void {
     this.#failures = 0;
@@ -57,7 +73,9 @@ export class UpstreamHealth {
     if (status === 429 || retryAfter !== undefined) {
       const seconds = Math.min(LONGEST_REST, retryAfter ?? USUAL_REST);
       const until = Math.max(this.#rest[kind].until, now + seconds * 1000);
-      this.#rest[kind] = { until, status: status ?? 503 };
+      const rest: Rest = { kind, until, status: status ?? 503 };
+      this.note(rest);
+      this.#onRest(rest);
       return;
     }
     this.#failures += 1;

@@ -23,12 +23,19 @@ interface Kept {
 
 export class UpstreamTokens {
   readonly #registry: URL;
+  readonly #isNamed: (realm: URL) => boolean;
   readonly #send: (request: OutgoingRequest) => Promise<Response>;
   readonly #kept = new Map<string, Kept>();
   readonly #running = new Map<string, Promise<string>>();
 
-  constructor(registry: URL, send: (request: OutgoingRequest) => Promise<Response>) {
+  /** @param isNamed whether the operator has named the token service's host */
+  constructor(
+    registry: URL,
+    isNamed: (realm: URL) => boolean,
+    send: (request: OutgoingRequest) => Promise<Response>,
+  ) {
     this.#registry = registry;
+    this.#isNamed = isNamed;
     this.#send = send;
   }
 
@@ -63,7 +70,8 @@ export class UpstreamTokens {
     credentials: UpstreamCredentials | undefined,
     signal: AbortSignal,
   ): Promise<string> {
-    if (!isTrustedRealm(realm, this.#registry)) {
+    const isSafe = realm.protocol === 'https:' || realm.protocol === this.#registry.protocol;
+    if (!(isSafe && this.#isNamed(realm)) && !isTrustedRealm(realm, this.#registry)) {
       throw new UpstreamFailure(
         `${this.#registry.host} sends us to ${realm.host} for a token, which is another domain`,
       );

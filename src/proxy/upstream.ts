@@ -17,6 +17,8 @@ export interface UpstreamOptions {
   readonly trust: TlsTrust;
   /** Whether the operator named its URL: then it may be in a private network. */
   readonly isConfigured: boolean;
+  /** Other hosts that it may send us to, for tokens and content, also in a private network. */
+  readonly hosts: readonly string[];
   /** Milliseconds for an answer to begin. */
   readonly timeoutMs: number;
 }
@@ -53,7 +55,9 @@ export class Upstream {
     this.#send = outgoing(options.trust);
     const { url, isConfigured } = options;
     const isInside = (realm: URL) => isConfigured && realm.hostname === url.hostname;
-    this.#tokens = new UpstreamTokens(url, async (request) => {
+    const isNamed = (realm: URL) =>
+      options.hosts.includes(realm.host) || options.hosts.includes(realm.hostname);
+    this.#tokens = new UpstreamTokens(url, isNamed, async (request) => {
       const address = isInside(request.url) ? undefined : await this.#publicAddress(request.url, 'a token');
       return this.#send({ ...request, address });
     });
@@ -62,6 +66,12 @@ export class Upstream {
   /** Where it is. */
   get url(): URL {
     return this.#options.url;
+  }
+
+  /** A URL of its API. It may be below a path of its host. */
+  api(path: string): URL {
+    const { url } = this.#options;
+    return new URL(`${url.pathname.replace(/\/+$/, '')}/v2/${path}`, url);
   }
 
   /**
@@ -120,7 +130,7 @@ export class Upstream {
   ): Promise<Response> {
     const { url: origin, isConfigured } = this.#options;
     const { method, path, body } = request;
-    let url = path instanceof URL ? path : new URL(`/v2/${path}`, origin);
+    let url = path instanceof URL ? path : this.api(path);
     for (let hop = 0; ; hop += 1) {
       const isOwn = url.origin === origin.origin;
       const address =
@@ -166,6 +176,8 @@ export class Upstream {
       // Another port of the same machine is no way to another service (CVE-2026-32591).
       if (url.host === this.#options.url.host || by === 'a token') return undefined;
     }
+    const { hosts } = this.#options;
+    if (hosts.includes(url.host) || hosts.includes(url.hostname)) return undefined;
     const isAddress = /^[\d.]+$|^\[/.test(url.hostname);
     if (!isAddress && proxyFor(url) !== undefined) return undefined;
     const address = await publicAddressOf(url.hostname);

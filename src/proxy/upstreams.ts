@@ -6,7 +6,7 @@ import type { CacheStatistics } from './statistics.ts';
 import { Upstream } from './upstream.ts';
 import type { UpstreamTools } from './upstream-content.ts';
 import { type CredentialHelper, credentialSource, type UpstreamCredentials } from './upstream-credentials.ts';
-import { UpstreamHealth } from './upstream-health.ts';
+import { type Rest, UpstreamHealth } from './upstream-health.ts';
 import { canonicalHost, keptName, PROXY, repositoryAt, splitName, upstreamUrl } from './upstream-names.ts';
 
 export interface UpstreamConfig {
@@ -18,6 +18,8 @@ export interface UpstreamConfig {
   /** PEM. */
   readonly ca?: string | undefined;
   readonly insecure?: boolean | undefined;
+  /** Other hosts that it may send us to, for tokens and content, also in a private network. */
+  readonly hosts?: readonly string[];
   /** How long a tag is good without asking for it again, in milliseconds. */
   readonly tagTtlMs: number;
   /** Other times for tags that match a pattern; the first that matches counts. */
@@ -48,6 +50,10 @@ export interface UpstreamsOptions {
   readonly statistics: CacheStatistics;
   /** Tells other processes that a fetch was counted against an upstream's limit. */
   readonly onTaken?: ((upstream: string) => void) | undefined;
+  /** Tells other processes that an upstream asked to be left alone. */
+  readonly onRest?: ((upstream: string, rest: Rest) => void) | undefined;
+  /** Told when an upstream refuses us something although we have a login there. */
+  readonly onRefused?: ((upstream: string, reason: string) => void) | undefined;
   readonly now?: (() => number) | undefined;
 }
 
@@ -133,7 +139,7 @@ export class Upstreams {
   reach(name: string): Reached {
     const known = this.#reached.get(name);
     if (known !== undefined) return known;
-    const { defaults, statistics, onTaken, now } = this.#options;
+    const { defaults, statistics, onTaken, onRest, onRefused, now } = this.#options;
     const config = this.#configured(name);
     const url = config === undefined ? upstreamUrl(name) : new URL(config.url);
     const { tagTtlMs, timeoutMs } = config ?? defaults;
@@ -147,9 +153,14 @@ export class Upstreams {
           credentials: credentialSource(config?.credentials, config?.helper, url),
           trust: { ca: config?.ca, insecure: config?.insecure },
           isConfigured: config !== undefined,
+          hosts: config?.hosts ?? [],
           timeoutMs,
         }),
-        health: new UpstreamHealth(now),
+        health: new UpstreamHealth(now, (rest) => onRest?.(name, rest)),
+        onRefused:
+          config?.credentials === undefined && config?.helper === undefined
+            ? undefined
+            : (reason) => onRefused?.(name, reason),
         limit:
           config?.rateLimit === undefined
             ? undefined
@@ -176,7 +187,9 @@ export class Upstreams {
       this.#options.upstreams.find((one) => canonicalHost(new URL(one.url).host) === host);
     if (config === undefined && !this.#isPublic(host)) return undefined;
     const upstream = config?.name ?? host;
-    const at = config === undefined ? host : canonicalHost(new URL(config.url).host);
+    // Also for a mirror of Docker Hub that goes by its name.
+    const isHub = config !== undefined && canonicalHost(config.name) === 'docker.io';
+    const at = config === undefined || isHub ? host : canonicalHost(new URL(config.url).host);
     const full = repositoryAt(at, repository);
     const name = keptName(upstream, full);
     return name === undefined ? undefined : { upstream, repository: full, name };

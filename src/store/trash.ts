@@ -5,7 +5,7 @@
  *     removes:  1. there is no link    2. moves the bytes to the trash    3. looks for links again; if any, moves back
  *     pushes:   1. finds the bytes     2. writes the link               3. looks for the bytes again; if gone, moves back
  *
- * What is in the trash is deleted after a time that is longer than any push's steps can take.
+ * What is in the trash is deleted after a while.
  *
  *     docker/registry/v2/_entrepot/trash/<alg>-<hex>       the bytes
  *     docker/registry/v2/_entrepot/trash/<alg>-<hex>.at    empty; its time is when they were put there
@@ -17,8 +17,11 @@ import { listRepositories } from './catalog.ts';
 import { blobKey, layersPrefix, revisionsPrefix, trashKey, TRASH } from './layout.ts';
 import type { Objects } from './objects.ts';
 
-/** Milliseconds that bytes stay in the trash. */
-const KEPT_FOR = 10 * 60_000;
+/**
+ * Milliseconds that bytes stay in the trash, so that who has opened them by their path and not begun to read finds them
+ * (Bun opens files late). No push depends on it: its last step finds them, or brings its own.
+ */
+export const TRASH_KEPT_FOR = 30_000;
 const MARK = '.at';
 /** Repositories that are looked at between two pauses for other work. */
 const PAGE = 100;
@@ -73,7 +76,7 @@ export async function discardUnlinked(
 }
 
 /** Deletes what has been in the trash for its time. */
-export async function emptyTrash(objects: Objects, now: number, keptFor = KEPT_FOR): Promise<void> {
+export async function emptyTrash(objects: Objects, now: number, keptFor = TRASH_KEPT_FOR): Promise<void> {
   const old: Digest[] = [];
   for await (const { key, modified } of objects.driver.list(TRASH)) {
     const digest = key.slice(TRASH.length, -MARK.length).replace('-', ':');

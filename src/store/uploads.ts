@@ -1,11 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
 import { StorageFailure } from '../drivers/driver.ts';
 import type { Algorithm, Digest } from '../oci/digest.ts';
 import { algorithmOf, digestOf } from '../oci/digest.ts';
 import { MEDIA_TYPE } from '../oci/descriptor.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
-import type { Chunk, Content, Uploads, UploadStatus } from '../oci/registry.ts';
+import type { Chunk, Content, HeldBytes, Uploads, UploadStatus } from '../oci/registry.ts';
 import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import { Claim, findUploadFile, unknownUpload } from './claims.ts';
 import type { Hashing, RunningDigest } from './hashing.ts';
@@ -124,6 +125,22 @@ export class StoredUploads implements Uploads {
     return undefined;
   }
 
+  async hold(id: string): Promise<HeldBytes | undefined> {
+    const { objects } = this.#tools;
+    const prefix = uploadPrefix(this.#name, id);
+    for (let round = 0; round < 5; round += 1) {
+      const file = await findUploadFile(objects, prefix);
+      const path = file === undefined ? undefined : objects.localPath(file.key);
+      if (path === undefined) return undefined;
+      try {
+        return heldFile(await open(path, 'r'));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // it has another name by now
+      }
+    }
+    return undefined;
+  }
+
   async cancel(id: string): Promise<void> {
     const { objects, live } = this.#tools;
     const prefix = uploadPrefix(this.#name, id);
@@ -233,6 +250,17 @@ export class StoredUploads implements Uploads {
     }
     live.drop(session.id);
   }
+}
+
+/** An open file is read on under whatever name, and after it has none any more. */
+function heldFile(file: FileHandle): HeldBytes {
+  return {
+    async read(start, most) {
+      const { bytesRead, buffer } = await file.read(new Uint8Array(most), 0, most, start);
+      return buffer.subarray(0, bytesRead);
+    },
+    close: () => file.close(),
+  };
 }
 
 /** Whether the error says by itself what went wrong, also where the upload has gone since. */

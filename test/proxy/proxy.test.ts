@@ -183,8 +183,9 @@ test('a mirror is asked with the upstream’s own names', async () => {
     'lab',
     text,
   ]);
-  // What is no upstream means nothing, and a push goes where it says.
-  expect((await registry.send('/v2/team/app/manifests/v1?ns=elsewhere')).status).toBe(401);
+  // What is no upstream comes from its own registry or not at all, and a push goes where it says.
+  expect((await registry.send('/v2/team/app/manifests/v1?ns=elsewhere')).status).toBe(404);
+  expect((await registry.send('/v2/team/app/manifests/v1?ns=registry.test')).status).toBe(401);
   const headers = { authorization: basic('alice') };
   expect(
     (await registry.send('/v2/team/app/blobs/uploads/?ns=lab', { method: 'POST', headers })).status,
