@@ -277,3 +277,13 @@ describe('docs/access.md', () => {
     expect(count).toBe(6);
   });
 });
+
+test('of a repository with several names the one is asked for that rules are about, and said', async () => {
+  const file = await configured(
+    'proxy: {upstreams: [{name: lab, url: "http://127.0.0.1:1"}]}',
+    `users: {alice: "${HASH}"}`,
+    'acl: [{account: alice, name: proxy/lab/*, actions: pull}]',
+  );
+  const { code, err } = await ask(file, { account: 'alice', repo: 'lab/team/app' });
+  expect([code, err]).toEqual([0, 'lab/team/app is proxy/lab/team/app: rules are asked for that name\n']);
+});
