@@ -12,14 +12,19 @@ const LOOK_EVERY = 15_000;
  * Makes what is missing of our own authority and certificate; undefined where the configuration names files.
  * @throws StartFailure
  */
-export async function prepareCertificate({ http }: Config): Promise<LocalCertificate | undefined> {
+export async function prepareCertificate({ http, mdns }: Config): Promise<LocalCertificate | undefined> {
   const localCa = http.tls?.localCa;
   if (localCa === undefined) return undefined;
   const { folder, names, constraints } = localCa;
   // Large, and of no use to who has certificates of his own.
   const { localCertificate, RootLost } = await import('./tls/local-ca.ts');
   try {
-    return await localCertificate({ folder, names: hostNames(names), onlyBelow: constraints });
+    const announced = mdns === undefined ? [] : [`${mdns.name}.local`];
+    return await localCertificate({
+      folder,
+      names: hostNames([...announced, ...names]),
+      onlyBelow: constraints,
+    });
   } catch (error) {
     const { message } = error as Error;
     const told = error instanceof RootLost ? message : `${folder}: ${message}`;

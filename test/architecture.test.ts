@@ -48,6 +48,7 @@ const COMPOSITION = [
   'app-access.ts',
   'app-proxy.ts',
   'app-tls.ts',
+  'app-mdns.ts',
   'start-failure.ts',
   'cli',
 ];

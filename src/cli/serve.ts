@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { loggerFor, openStorage, readCertificate } from '../app.ts';
 import { StartFailure } from '../start-failure.ts';
 import { openKeys } from '../app-access.ts';
+import { announce } from '../app-mdns.ts';
 import { takeOverCache } from '../app-proxy.ts';
 import { keepCertificate, prepareCertificate } from '../app-tls.ts';
 import { createHtpasswd } from '../auth/change-htpasswd.ts';
@@ -39,15 +40,23 @@ export async function serve(file: string | undefined): Promise<number> {
     await takeOverCache(config, storage, log);
     const inMemory = config.storage.driver.kind === 'inmemory';
     const workers = inMemory ? 1 : (config.http.workers ?? availableParallelism());
-    return await supervise({
+    let goodbye: Promise<() => Promise<void>> | undefined;
+    const code = await supervise({
       workers,
       address: config.http.addr,
       startMessage: { config, file: loaded.file, since } satisfies WorkerMessage,
       drainTimeoutMs: config.http.drainTimeoutMs,
       log: (level, message, fields) =>
         log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
-      onReady: (address: Address) => printWelcome(config, address, file),
+      onReady(address: Address) {
+        printWelcome(config, address, file, local?.fingerprint);
+        goodbye = announce(config, address, log);
+      },
     });
+    await (
+      await goodbye
+    )?.();
+    return code;
   } catch (error) {
     if (!isExpected(error)) throw error;
     if (error instanceof ConfigError)

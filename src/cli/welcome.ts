@@ -1,11 +1,17 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { isLoopback } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import { type Address } from '../server/listener.ts';
 import { formatAddress } from '../server/address.ts';
 
 /** Tells where the registry is and how to push to it. On standard output only when a person may be reading. */
-export function printWelcome(config: Config, address: Address, file: string | undefined): void {
+export function printWelcome(
+  config: Config,
+  address: Address,
+  file: string | undefined,
+  fingerprint: string | undefined,
+): void {
   const where = 'unix' in address ? `unix:${address.unix}` : formatAddress(reachable(address));
   const scheme = config.http.tls === undefined ? 'http' : 'https';
   const { driver } = config.storage;
@@ -15,10 +21,25 @@ export function printWelcome(config: Config, address: Address, file: string | un
     `  data    ${data}`,
     `  config  ${file === undefined ? `none: the defaults${config.auth === undefined ? ', for this machine only' : ' and variables'}` : resolve(file)}`,
     `  login   ${loginLine(config, where, file)}`,
-    `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
+    ...(fingerprint === undefined
+      ? []
+      : [`  trust   entrepot trust ${where}`, `          SHA-256 ${fingerprint}`]),
+    isMirrorOnly(config)
+      ? `  pull    docker pull ${where}/IMAGE (what it caches; it takes no pushes)`
+      : `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
+    ...(config.proxy === undefined || config.proxy.allow.length === 0
+      ? []
+      : [`  cache   docker pull ${where}/proxy/docker.io/library/busybox`]),
     `  stop    Ctrl-C`,
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** As `app-proxy.ts` decides it. */
+function isMirrorOnly({ proxy, auth, http: { addr } }: Config): boolean {
+  if (proxy?.fallback === undefined) return false;
+  const isPrivate = auth !== undefined || 'unix' in addr || isLoopback(addr.hostname);
+  return !(proxy.push ?? isPrivate);
 }
 
 /** An address that a client on this machine can use. */

@@ -11,6 +11,8 @@ export interface Config {
   readonly validation: ValidationConfig;
   /** Left out, no other registry is cached. */
   readonly proxy?: ProxyConfig;
+  /** The name under which the registry announces itself on its networks; left out, it does not. */
+  readonly mdns?: { readonly name: string };
   /** Left out, nothing is asked of anybody. */
   readonly auth?: AuthConfig;
   /** Most repositories that one page of `/v2/_catalog` may hold. */

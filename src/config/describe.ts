@@ -28,6 +28,7 @@ export function describeConfig(config: Config): string {
     storage: storage(config.storage),
     http: http(config.http),
     ...(config.proxy === undefined ? {} : { proxy: proxy(config.proxy) }),
+    ...(config.mdns === undefined ? {} : { mdns: { enabled: true, name: config.mdns.name } }),
     ...describeAuth(config.auth),
     validation: validation(config.validation),
     catalog: { maxentries: config.catalog.maxEntries },

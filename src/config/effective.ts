@@ -69,6 +69,7 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     storage,
     http,
     ...(proxy === undefined ? {} : { proxy }),
+    ...(file.mdns?.enabled === true ? { mdns: { name: file.mdns.name ?? 'registry' } } : {}),
     ...(auth === undefined ? {} : { auth }),
     validation: validation(file.validation ?? {}),
     catalog: { maxEntries: positive(file.catalog?.maxentries) },

@@ -115,6 +115,16 @@ export const fileSchema = v.object({
   http: v.nullish(http),
   validation: v.nullish(validation),
   proxy: v.nullish(proxySchema),
+  mdns: v.nullish(
+    v.object({
+      enabled: v.nullish(flag()),
+      name: v.nullish(
+        textThat('a name of letters, digits and hyphens, without ".local"', (typed) =>
+          /^[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?$/.test(typed) ? typed : undefined,
+        ),
+      ),
+    }),
+  ),
   auth: v.nullish(authSchema),
   users: v.nullish(usersSchema),
   groups: v.nullish(groupsSchema),
