@@ -45,16 +45,17 @@ export async function removeHtpasswdUser(path: string, name: string): Promise<bo
 export async function createHtpasswd(
   path: string,
   cost = DEFAULT_COST,
+  account = FIRST_ACCOUNT,
 ): Promise<{ readonly account: string; readonly password: string } | undefined> {
   if ((await place(path)) !== undefined) return undefined;
   await makeFolder(dirname(path));
   const password = randomBytes(32).toString('base64url');
-  const text = withAccount('', FIRST_ACCOUNT, await hashPassword(password, cost));
+  const text = withAccount('', account, await hashPassword(password, cost));
   const isOurs = await write(path, text, await newFile(path), async (temporary) => {
     // A name that is taken is left alone, and nobody sees half of a file.
     await link(temporary, path);
   });
-  return isOurs ? { account: FIRST_ACCOUNT, password } : undefined;
+  return isOurs ? { account, password } : undefined;
 }
 
 /** How a file is to be: whose, and who may read it. */

@@ -198,9 +198,10 @@ export async function run(args: readonly string[]): Promise<number> {
     .command('serve')
     .description('serve a registry (the command line of registry:2)')
     .argument('[file]', 'configuration file, in the form of registry:2’s config.yml')
-    .action(async (file: string | undefined) => {
+    .option('--lan', 'without a file: TLS by an authority of our own, registry.local, an admin account')
+    .action(async (file: string | undefined, { lan = false }: { lan?: boolean }) => {
       const { serve } = await import('./serve.ts');
-      code = await serve(file);
+      code = await serve(file, { lan });
     });
   program
     .command('config')

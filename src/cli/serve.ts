@@ -8,6 +8,7 @@ import { takeOverCache } from '../app-proxy.ts';
 import { keepCertificate, prepareCertificate } from '../app-tls.ts';
 import { createHtpasswd } from '../auth/change-htpasswd.ts';
 import type { OwnAuthConfig } from '../config/auth-config.ts';
+import type { Config } from '../config/config.ts';
 import { ConfigError, loadConfig, openingsOf } from '../config/load.ts';
 import { fileSignature } from '../config/watch.ts';
 import type { Logger } from '../log.ts';
@@ -15,16 +16,26 @@ import { AddressUnavailable } from '../server/address.ts';
 import type { Address } from '../server/listener.ts';
 import { supervise } from '../server/supervisor.ts';
 import { WorkerCannotStart } from '../server/worker-slot.ts';
-import { printWelcome } from './welcome.ts';
+import { LAN_ACCOUNT, lanEnvironment } from './lan.ts';
+import { type FirstAccount, printWelcome } from './welcome.ts';
 import type { WorkerMessage } from './worker.ts';
 
 /**
  * Serves until told to stop.
  * @returns the exit code: 1 when the server could not start, after one clear line for each reason
  */
-export async function serve(file: string | undefined): Promise<number> {
+export async function serve(
+  file: string | undefined,
+  { lan = false }: { readonly lan?: boolean } = {},
+): Promise<number> {
   try {
-    const loaded = await loadConfig({ ...(file === undefined ? {} : { file }), env: process.env });
+    if (lan && file !== undefined) {
+      throw new StartFailure(
+        '--lan is for a start without a file; in a file it is http.tls.auto, mdns, and access',
+      );
+    }
+    const env = lan ? lanEnvironment(process.env) : process.env;
+    const loaded = await loadConfig({ ...(file === undefined ? {} : { file }), env });
     const { config, warnings } = loaded;
     const log = loggerFor(config);
     for (const warning of warnings) log.warn(warning);
@@ -37,6 +48,7 @@ export async function serve(file: string | undefined): Promise<number> {
     readCertificate(config);
     keepCertificate(config, log);
     if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
+    const admin = lan ? await firstAccount(config) : undefined;
     await takeOverCache(config, storage, log);
     const inMemory = config.storage.driver.kind === 'inmemory';
     const workers = inMemory ? 1 : (config.http.workers ?? availableParallelism());
@@ -49,7 +61,7 @@ export async function serve(file: string | undefined): Promise<number> {
       log: (level, message, fields) =>
         log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
       onReady(address: Address) {
-        printWelcome(config, address, file, local?.fingerprint);
+        printWelcome(config, address, file, { fingerprint: local?.fingerprint, admin });
         goodbye = announce(config, address, log);
       },
     });
@@ -77,6 +89,16 @@ async function prepareLogins(auth: OwnAuthConfig, log: Logger): Promise<void> {
     log.warn(`${path} was missing and is made, with one account; its password is not shown again`, made);
   } catch (error) {
     throw new StartFailure(`auth.htpasswd.path: ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** On a network somebody has to be able to push; the password is told once. */
+async function firstAccount({ auth }: Config): Promise<FirstAccount | undefined> {
+  if (auth?.kind !== 'own' || auth.htpasswd === undefined || auth.users.length > 0) return undefined;
+  try {
+    return await createHtpasswd(auth.htpasswd.path, undefined, LAN_ACCOUNT);
+  } catch (error) {
+    throw new StartFailure(`${auth.htpasswd.path}: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -5,14 +5,33 @@ import type { Config } from '../config/config.ts';
 import { type Address } from '../server/listener.ts';
 import { formatAddress } from '../server/address.ts';
 
+/** An account that was made at the first start. */
+export interface FirstAccount {
+  readonly account: string;
+  readonly password: string;
+}
+
+/** What is known at the start alone. */
+interface Told {
+  /** Of our own authority. */
+  readonly fingerprint: string | undefined;
+  readonly admin: FirstAccount | undefined;
+}
+
 /** Tells where the registry is and how to push to it. On standard output only when a person may be reading. */
 export function printWelcome(
   config: Config,
   address: Address,
   file: string | undefined,
-  fingerprint: string | undefined,
+  { fingerprint, admin }: Told,
 ): void {
-  const where = 'unix' in address ? `unix:${address.unix}` : formatAddress(reachable(address));
+  const isEverywhere = !('unix' in address) && ['', '::', '0.0.0.0'].includes(address.hostname);
+  const where =
+    'unix' in address
+      ? `unix:${address.unix}`
+      : config.mdns !== undefined && isEverywhere
+        ? `${config.mdns.name}.local:${address.port}`
+        : formatAddress(reachable(address));
   const scheme = config.http.tls === undefined ? 'http' : 'https';
   const { driver } = config.storage;
   const data = driver.kind === 'filesystem' ? driver.rootDirectory : 'memory (gone when it stops)';
@@ -21,6 +40,9 @@ export function printWelcome(
     `  data    ${data}`,
     `  config  ${file === undefined ? `none: the defaults${config.auth === undefined ? ', for this machine only' : ' and variables'}` : resolve(file)}`,
     `  login   ${loginLine(config, where, file)}`,
+    ...(admin === undefined
+      ? []
+      : [`          account ${admin.account}, password ${admin.password} (shown this once)`]),
     ...(fingerprint === undefined
       ? []
       : [`  trust   entrepot trust ${where}`, `          SHA-256 ${fingerprint}`]),
