@@ -67,8 +67,9 @@ export async function openPullingClients(
     podman: async (upstream, name, timeout) => {
       const storage = workspace.join(`podman-${(count += 1)}`);
       const place = ['--root', storage, '--runroot', `${storage}-run`, '--tmpdir', `${storage}-tmp`];
+      // The limit is for the pull: what asks this machine alone has time.
       const podman = async (...args: string[]) =>
-        await sandbox.run('podman', [...place, ...args], { timeout });
+        await sandbox.run('podman', [...place, ...args], args[0] === 'pull' ? { timeout } : {});
       const full = `${upstream}/${name}`;
       if ((await attempt(() => podman('pull', full))) === undefined) return undefined;
       return digestIn((await podman('image', 'inspect', '--format', '{{.Digest}}', full)).stdout);
@@ -77,7 +78,7 @@ export async function openPullingClients(
       const storage = workspace.join(`buildah-${(count += 1)}`);
       const place = ['--root', storage, '--runroot', `${storage}-run`];
       const buildah = async (...args: string[]) =>
-        await sandbox.run('buildah', [...place, ...args], { timeout });
+        await sandbox.run('buildah', [...place, ...args], args[0] === 'pull' ? { timeout } : {});
       const full = here(upstream, name);
       if ((await attempt(() => buildah('pull', full))) === undefined) return undefined;
       const told = await buildah('inspect', '--type', 'image', '--format', '{{.FromImageDigest}}', full);

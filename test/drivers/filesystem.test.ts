@@ -250,3 +250,22 @@ describe('durability', () => {
       .sort();
   }
 });
+
+test('writers whose folder others prune at the same moment all write', async () => {
+  const drivers = [0, 1].map(() => new FilesystemDriver(subject.root));
+  const failures: unknown[] = [];
+  const writer = async (index: number) => {
+    const driver = drivers[index % 2];
+    for (let round = 0; round < 150; round += 1) {
+      const key = `a/b/c/locks-${round % 3}/${index}`;
+      try {
+        await driver?.write(key, new Uint8Array([1]), { volatile: true });
+        await driver?.delete([key]);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, (_, index) => writer(index)));
+  expect(failures).toEqual([]);
+}, 30_000);

@@ -8,7 +8,7 @@ import { isAbsent, storageError, systemFailure } from './failures.ts';
 const writeAll = promisify(writev);
 
 /** How often a directory that another process prunes under a writer's feet is made again. */
-const ATTEMPTS = 10;
+const ATTEMPTS = 100;
 
 /** Bytes that are written on the event loop: about 20 µs of its time. */
 const AT_ONCE = 64 * 1024;
@@ -38,7 +38,8 @@ function openForWriting(key: string, path: string, offset: number): number {
     try {
       makeDirectory(dirname(path));
     } catch (error) {
-      throw systemFailure(error, path);
+      // Its own parent may be pruned at the same moment.
+      if (!isAbsent(error) || attempt >= ATTEMPTS) throw systemFailure(error, path);
     }
   }
 }

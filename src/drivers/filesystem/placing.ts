@@ -6,7 +6,7 @@ import { makeDirectory } from './durability.ts';
 import { codeOf, isAbsent } from './failures.ts';
 
 /** How often a directory that another process prunes under a writer's feet is made again. */
-const ATTEMPTS = 10;
+const ATTEMPTS = 100;
 
 /**
  * Renames a file, and makes the folder that it goes to if that is missing.
@@ -41,7 +41,12 @@ function inFolder(target: string, work: () => void, sourceExists: () => boolean)
       return changed;
     } catch (error) {
       if (!isAbsent(error) || attempt >= ATTEMPTS || !sourceExists()) throw error;
+    }
+    try {
       changed = makeDirectory(folder);
+    } catch (error) {
+      // Its own parent may be pruned at the same moment.
+      if (!isAbsent(error) || attempt >= ATTEMPTS) throw error;
     }
   }
 }
