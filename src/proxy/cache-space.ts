@@ -31,6 +31,14 @@ export interface CacheSpaceOptions {
   readonly touchEveryMs?: number;
 }
 
+/** The end of what was admitted. */
+export interface Admission {
+  /** It does not come after all. */
+  withdraw(): Promise<void>;
+  /** It is here. */
+  arrived(): void;
+}
+
 /** Content and when it was last used, in milliseconds since 1970. */
 export interface UsedContent {
   readonly content: CachedContent;
@@ -46,6 +54,8 @@ const NEAR = 0.9;
 const NEAR_AGAIN_AFTER = 5_000;
 /** Milliseconds for which a count of all content counts. */
 const COUNT_AGAIN_AFTER = 60_000;
+/** Milliseconds that a fetch waits for others to end before it goes beyond the limit: its upstream waits meanwhile. */
+const LONGEST_TURN = 10_000;
 /** Milliseconds that a process waits for another one that makes room. */
 const WAIT = 30_000;
 
@@ -60,7 +70,7 @@ export class CacheSpace {
   #total = 0;
   #countedAt = Number.NEGATIVE_INFINITY;
   /** What this process is fetching: it takes up room and cannot be let go. */
-  readonly #coming = new Map<Digest, number>();
+  readonly #coming = new Map<string, CachedContent>();
 
   constructor(options: CacheSpaceOptions) {
     this.#options = options;
@@ -79,23 +89,35 @@ export class CacheSpace {
   }
 
   /**
-   * Makes room for content that is about to be fetched, and counts it from now on.
-   * @returns `withdraw` for when it does not come after all
+   * Makes room for content that is about to be fetched, and counts it from now on, until `settle`, `arrived` or
+   * `withdraw` tells its end.
    */
-  async admit(content: CachedContent): Promise<{ withdraw(): Promise<void> }> {
+  async admit(content: CachedContent): Promise<Admission> {
     const { maxBytes } = this.#options;
     if (maxBytes !== undefined) await this.#turn(content, maxBytes);
-    this.#coming.set(content.digest, content.size);
-    await this.#locked(async () => {
-      if (maxBytes !== undefined) await this.#makeRoom(content, maxBytes);
-      await this.#write(content);
-    });
-    return { withdraw: () => this.withdraw(content) };
+    const key = usedKey(content);
+    this.#coming.set(key, content);
+    try {
+      await this.#locked(async () => {
+        if (maxBytes !== undefined) await this.#makeRoom(content, maxBytes);
+        await this.#write(content);
+      });
+    } catch (error) {
+      this.#coming.delete(key);
+      throw error;
+    }
+    return {
+      withdraw: () => this.withdraw(content),
+      arrived: () => {
+        this.#coming.delete(key);
+        this.#options.onAdded?.(content.digest, content.size);
+      },
+    };
   }
 
   /** Takes back what did not come after all. */
   async withdraw(content: CachedContent): Promise<void> {
-    this.#coming.delete(content.digest);
+    this.#coming.delete(usedKey(content));
     this.#forget(content.digest);
     await this.#drop(content);
   }
@@ -103,8 +125,8 @@ export class CacheSpace {
   /** Notes that content has come. What came beside it may have to go. */
   async settle(content: CachedContent): Promise<void> {
     const { maxBytes, onAdded } = this.#options;
+    this.#coming.delete(usedKey(content));
     await this.#write(content);
-    this.#coming.delete(content.digest);
     onAdded?.(content.digest, content.size);
     // One that is larger than all there may be goes with the next one: others need not go for it.
     if (maxBytes === undefined || this.#total <= maxBytes || content.size > maxBytes) return;
@@ -118,11 +140,13 @@ export class CacheSpace {
     this.#total += size;
   }
 
-  /** Waits until what is being fetched leaves room. */
-  async #turn({ digest, size }: CachedContent, maxBytes: number): Promise<void> {
+  /** Waits until what is being fetched leaves room. One that is larger than all there may be waits for nobody. */
+  async #turn(content: CachedContent, maxBytes: number): Promise<void> {
+    const { digest, size } = content;
+    if (size > maxBytes) return;
     const coming = () =>
-      [...this.#coming].reduce((sum, [one, bytes]) => (one === digest ? sum : sum + bytes), 0);
-    for (const until = Date.now() + WAIT; ;) {
+      [...this.#coming.values()].reduce((sum, one) => (one.digest === digest ? sum : sum + one.size), 0);
+    for (const until = Date.now() + LONGEST_TURN; ;) {
       const others = coming();
       if (others === 0 || others + size <= maxBytes || Date.now() > until) return;
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -195,10 +219,11 @@ export class CacheSpace {
     const left = new Map<Digest, number>();
     for (const { content: one } of all) left.set(one.digest, (left.get(one.digest) ?? 0) + 1);
     let total = this.#total;
+    const isComing = new Set([...this.#coming.values()].map((one) => one.digest));
     const order = ({ content: one, usedAt }: UsedContent) => (one.size > maxBytes ? 0 : usedAt);
     for (const { content: one } of all.sort((a, b) => order(a) - order(b))) {
       if (total <= target) break;
-      if (one.digest === content?.digest || this.#coming.has(one.digest)) continue;
+      if (one.digest === content?.digest || isComing.has(one.digest)) continue;
       evicted.push(one);
       const others = (left.get(one.digest) ?? 1) - 1;
       left.set(one.digest, others);

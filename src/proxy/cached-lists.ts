@@ -15,6 +15,8 @@ const PAGE = 1000;
 /** Milliseconds for which a list that was read is served again: its pages are asked for one after the other. */
 const KEPT_FOR = 15_000;
 const MAX_KEPT = 100;
+/** Items of all of them. */
+const MAX_ITEMS = 200_000;
 
 interface Kept<T> {
   readonly items: readonly T[] | undefined;
@@ -39,9 +41,11 @@ export class RecentLists {
     const kept = { items, until: now + KEPT_FOR };
     this.#kept.delete(key);
     this.#kept.set(key, kept);
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= MAX_KEPT) break;
+    let count = [...this.#kept.values()].reduce((sum, one) => sum + (one.items?.length ?? 0), 0);
+    for (const [oldest, one] of this.#kept) {
+      if (this.#kept.size <= MAX_KEPT && count <= MAX_ITEMS) break;
       this.#kept.delete(oldest);
+      count -= one.items?.length ?? 0;
     }
     return kept;
   }

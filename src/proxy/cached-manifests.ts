@@ -170,6 +170,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
     const room = await tools.space.admit(kept);
     try {
       const { content } = await local.manifests.put({ bytes, mediaType, digest, tags });
+      room.arrived();
       return { ...content, bytes };
     } catch (error) {
       await room.withdraw();

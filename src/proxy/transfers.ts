@@ -4,7 +4,7 @@ import { type Digest, isDigest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Repository } from '../oci/registry.ts';
 import { BlobTransfer } from './blob-transfer.ts';
-import type { CacheSpace } from './cache-space.ts';
+import type { Admission, CacheSpace } from './cache-space.ts';
 import { FETCHING, fetchingKey, type StateStorage } from './cache-state.ts';
 import { CacheClaim, type ClaimNote, look } from './claims.ts';
 import { streamOf, WrittenBytes } from './follow-upload.ts';
@@ -91,6 +91,7 @@ export class Transfers {
     const content = { name: local.name, kind: 'blobs', digest } as const;
     // A body that nobody reads on would keep its connection.
     const end = new AbortController();
+    let kept: Admission | undefined;
     try {
       await cancelUpload(local, claim.replaced);
       const fetched = await upstream.blob(digest, end.signal);
@@ -99,7 +100,8 @@ export class Transfers {
         return undefined;
       }
       const { size } = fetched;
-      const kept = await space.admit({ ...content, size: size ?? 0 });
+      const room = await space.admit({ ...content, size: size ?? 0 });
+      kept = room;
       const { id } = await local.uploads.start();
       await claim.tell({ upload: id, ...(size === undefined ? {} : { size }) });
       const onBytes = (count: number) => statistics.count(upstream.upstream, 'bytesFetched', count);
@@ -108,7 +110,7 @@ export class Transfers {
         .then(
           async () => {
             const { size: whole } = await local.blobs.stat(digest);
-            if (whole !== size) await kept.withdraw();
+            if (whole !== size) await room.withdraw();
             await space.settle({ ...content, size: whole });
           },
           (error: unknown) => {
@@ -116,7 +118,7 @@ export class Transfers {
             statistics.count(upstream.upstream, 'failures');
             const reason = error instanceof Error ? error.message : String(error);
             log.warn(`${local.name}: a blob did not come whole`, { digest, reason });
-            return kept.withdraw();
+            return room.withdraw();
           },
         )
         .catch(() => undefined)
@@ -125,6 +127,7 @@ export class Transfers {
       return transfer;
     } catch (error) {
       end.abort();
+      await kept?.withdraw().catch(() => undefined);
       await claim.release();
       throw error;
     }

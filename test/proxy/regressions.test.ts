@@ -241,3 +241,32 @@ test('security 33: two tenants of a cloud are not one domain', () => {
   ] as const)
     expect([realm, trusted(realm, registry)]).toEqual([realm, false]);
 });
+
+test('what has come, and what failed to, holds up nobody who comes after', async () => {
+  const cache = openCache({ url: upstream.url, maxBytes: 100_000 });
+  const config = upstream.blob(Buffer.from('{}'));
+  const began = performance.now();
+  // Manifests of more than the limit in all.
+  for (let index = 0; index < 30; index += 1) {
+    const layers = Array.from({ length: 40 }, (_, layer) => sha256(`${index} ${layer}`));
+    upstream.manifest(imageOf(config, ...layers), `v${index}`);
+    await pullManifest(cache.registry, `v${index}`);
+    cache.pass(60_000);
+  }
+  const content = randomBytes('failing', 60_000);
+  const digest = upstream.blob(content);
+  const write = cache.driver.write.bind(cache.driver);
+  cache.driver.write = (key, ...rest) =>
+    key.endsWith('startedat') ? Promise.reject(new Error('the disk is full')) : write(key, ...rest);
+  expect(pullBlob(cache.registry, digest)).rejects.toThrow('the disk is full');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  cache.driver.write = write;
+  for (const name of ['one', 'two']) {
+    const other = randomBytes(name, 60_000);
+    expect((await pullBlob(cache.registry, upstream.blob(other))).equals(other)).toBe(true);
+    cache.pass(60_000);
+  }
+  expect((await pullBlob(cache.registry, digest)).equals(content)).toBe(true);
+  // A wait would be ten seconds.
+  expect(performance.now() - began).toBeLessThan(8_000);
+}, 60_000);
