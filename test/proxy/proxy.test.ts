@@ -116,18 +116,21 @@ describe('an upstream that is wrong', () => {
     },
     'a longer body': (response) => response.writeHead(200).end(Buffer.concat([layer, layer])),
   };
-  test.each(Object.entries(faults))('%s: never a complete answer, and nothing is kept', async (_, fault) => {
-    const registry = await start();
-    const digest = upstream.blob(layer);
-    upstream.fault = (_request, response) => {
-      fault(response);
-      return true;
-    };
-    const { status, body } = await get(registry, `blobs/${digest}`);
-    expect(status === 200 && body !== undefined).toBe(false);
-    upstream.fault = undefined;
-    expect((await get(registry, `blobs/${digest}`)).body?.equals(layer)).toBe(true);
-  });
+  test.each(Object.entries(faults))(
+    'security 37: %s: never a complete answer, and nothing is kept',
+    async (_, fault) => {
+      const registry = await start();
+      const digest = upstream.blob(layer);
+      upstream.fault = (_request, response) => {
+        fault(response);
+        return true;
+      };
+      const { status, body } = await get(registry, `blobs/${digest}`);
+      expect(status === 200 && body !== undefined).toBe(false);
+      upstream.fault = undefined;
+      expect((await get(registry, `blobs/${digest}`)).body?.equals(layer)).toBe(true);
+    },
+  );
 
   test('a manifest of another digest is not taken', async () => {
     const registry = await start();

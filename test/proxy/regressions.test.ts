@@ -270,3 +270,27 @@ test('what has come, and what failed to, holds up nobody who comes after', async
   // A wait would be ten seconds.
   expect(performance.now() - began).toBeLessThan(8_000);
 }, 60_000);
+
+test('security 34: a login goes to the upstream alone, also where it may send us elsewhere', async () => {
+  const store = await startUpstream();
+  const content = randomBytes('elsewhere', 10_000);
+  const digest = store.blob(content);
+  const login = `Basic ${Buffer.from('me:secret').toString('base64')}`;
+  const sent: (string | undefined)[] = [];
+  upstream.fault = (request, response) => {
+    if (request.headers.authorization !== login)
+      return Boolean(response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end());
+    return Boolean(response.writeHead(307, { location: `${store.url}${request.url}` }).end());
+  };
+  store.fault = (request) => {
+    sent.push(request.headers.authorization);
+    return false;
+  };
+  const settings = 'tagttl: 0, username: me, password: secret';
+  const path = `/v2/lab/team/app/blobs/${digest}`;
+  const closed = await startRegistry(proxy(settings));
+  expect([await status(closed, path), sent]).toEqual([502, []]);
+  const open = await startRegistry(proxy(`${settings}, hosts: ["${new URL(store.url).host}"]`));
+  expect([await status(open, path), sent]).toEqual([200, [undefined]]);
+  await store.stop();
+});
