@@ -71,7 +71,6 @@ export class CachedBlobs implements Blobs {
 
   #note({ digest, size }: Content): void {
     const { local, tools } = this.#place;
-    if (tools.readOnly) return;
     tools.space.used({ name: local.name, kind: 'blobs', digest, size });
   }
 

@@ -43,6 +43,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
       if (manifest !== undefined) return manifest;
     } else if ((await this.#lastKnown(reference as Tag)) !== undefined) return this.get(reference);
     if (tools.absences.has(this.#absence(reference))) throw unknownManifest(reference);
+    checkFetchable(tools);
     const asked = tools.now();
     const content = await this.#unlessUnknown(reference, upstream.resolve(reference, {}));
     if (content === undefined) throw unknownManifest(reference);

@@ -106,6 +106,7 @@ export class ProxyRegistry implements Registry {
       ttlOf: (name) => this.#upstreams.ttlOf(name),
       unlink: (content) => this.#unlink(content),
       reclaim,
+      readOnly: options.readOnly,
       onAdded: (digest, size) => tell?.({ subject: 'cache added', digest, size } satisfies Added),
       log,
       now,

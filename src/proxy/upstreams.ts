@@ -102,13 +102,11 @@ export class Upstreams {
   }
 
   #find(name: RepositoryName): UpstreamRepository | undefined {
+    // Most names are our own, and this is asked for each request: so the first component alone before anything else.
+    const first = name.slice(0, Math.max(0, name.indexOf('/')));
+    if (first !== PROXY && this.#configured(first) === undefined) return undefined;
     const split = splitName(name);
-    if (split === undefined) return undefined;
-    if (split.first !== PROXY) {
-      return this.#options.upstreams.some((one) => one.name === split.first)
-        ? this.#at(split.first, split.rest)
-        : undefined;
-    }
+    if (split === undefined || first !== PROXY) return split && this.#at(split.first, split.rest);
     const inner = splitName(split.rest);
     return inner === undefined ? undefined : this.#at(inner.first, inner.rest);
   }

@@ -15,7 +15,7 @@ export interface TestCache {
   readonly driver: MemoryDriver;
   readonly own: LocalRegistry;
   /** Another process over the same storage. */
-  another(): ProxyRegistry;
+  another(more?: Partial<Pick<ProxyOptions, 'readOnly'>>): ProxyRegistry;
   readonly registry: ProxyRegistry;
   /** Lines of the log. */
   readonly lines: string[];
@@ -40,7 +40,7 @@ export function openCache({ url, upstream = {}, ...settings }: CacheSettings): T
   const lines: string[] = [];
   const write = (message: string, fields?: object) =>
     void lines.push(`${message} ${JSON.stringify(fields ?? {})}`);
-  const another = () =>
+  const another = (more: Partial<Pick<ProxyOptions, 'readOnly'>> = {}) =>
     new ProxyRegistry({
       own,
       cache: new LocalRegistry(driver, UNCHECKED),
@@ -53,6 +53,7 @@ export function openCache({ url, upstream = {}, ...settings }: CacheSettings): T
       now: () => now,
       touchEveryMs: 1,
       ...settings,
+      ...more,
     });
   return {
     driver,

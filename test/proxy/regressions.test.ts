@@ -294,3 +294,28 @@ test('security 34: a login goes to the upstream alone, also where it may send us
   expect([await status(open, path), sent]).toEqual([200, [undefined]]);
   await store.stop();
 });
+
+test('in read-only mode what is kept is served, nothing is fetched, and nothing is written', async () => {
+  const cache = openCache({ url: upstream.url });
+  const layer = Buffer.from('layer');
+  const digest = upstream.blob(layer);
+  const text = imageOf(digest);
+  upstream.manifest(text, 'v1');
+  await pullManifest(cache.registry, 'v1');
+  await pullBlob(cache.registry, digest);
+  const keys = async () => {
+    const all: string[] = [];
+    for await (const { key, modified } of cache.driver.list('')) all.push(`${key} ${modified}`);
+    return all.sort();
+  };
+  cache.pass(3_600_000);
+  const registry = cache.another({ readOnly: true });
+  const [before, asked] = [await keys(), upstream.asked.length];
+  expect(await pullManifest(registry, 'v1')).toBe(text);
+  expect((await pullBlob(registry, digest)).equals(layer)).toBe(true);
+  const { manifests } = registry.repository(NAME);
+  expect(manifests.stat?.('v2' as Tag)).rejects.toThrow('read-only');
+  expect(pullManifest(registry, 'v2')).rejects.toThrow('read-only');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect([await keys(), upstream.asked.length]).toEqual([before, asked]);
+});
