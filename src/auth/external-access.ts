@@ -6,7 +6,7 @@ import type { Access, Action, Actor, Names, Requester, Scope } from './access.ts
 import { bearerRefusal, formatScope, originOf, type TokenError } from './challenge.ts';
 import { credentialsOf } from './credentials.ts';
 import { ExternalKeys } from './external-keys.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 import { type Granted, grantedBy, weightOf } from './registry-tokens.ts';
 import { WatchedFiles } from './watched-files.ts';
 

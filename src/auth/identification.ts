@@ -4,7 +4,7 @@ import type { Audit } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Requester } from './access.ts';
 import { ANONYMOUS, type Authenticator, type Credentials, type Identity, isAccountName } from './identity.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 import type { Throttle } from './throttle.ts';
 
 /** A login that goes on is recorded again after so many milliseconds: curl sends its password with each request. */

@@ -10,7 +10,7 @@ import {
   isAccountName,
 } from './identity.ts';
 import { connectDirectory } from './ldap-connection.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 
 export interface LdapOptions {
   /** `ldaps://` or `ldap://`. */

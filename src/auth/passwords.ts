@@ -2,7 +2,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { costOf, DEFAULT_COST, dummyHash, isCheckable } from './bcrypt.ts';
 import { type PasswordJob, PasswordThread } from './password-thread.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 
 /** How long a password that was right is known to be, in milliseconds. */
 const REMEMBERED_FOR = 5 * 60_000;

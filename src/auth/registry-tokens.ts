@@ -5,7 +5,7 @@ import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
 import type { Action, Names } from './access.ts';
 import type { Accounts, Identity, Limit, Method } from './identity.ts';
 import type { TokenContent } from './own-access.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 import type { TokenKeys } from './token-keys.ts';
 
 /** What a token is for. */

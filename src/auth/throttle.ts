@@ -9,7 +9,7 @@
 import { isIPv6 } from 'node:net';
 import { RegistryError } from '../oci/errors.ts';
 import { plainAddress } from './ip-range.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 import { Turns } from './turns.ts';
 
 interface Limit {

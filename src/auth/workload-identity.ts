@@ -12,7 +12,7 @@ import {
   type Identity,
   isAccountName,
 } from './identity.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 import { RemoteKeys } from './remote-keys.ts';
 
 export interface WorkloadIssuer {

@@ -1,3 +1,5 @@
+import { Recent } from '../recent.ts';
+
 /** What an upstream said a moment ago that it does not have. */
 const REMEMBERED_FOR = 10_000;
 const MAX_REMEMBERED = 10_000;
@@ -5,7 +7,7 @@ const MAX_REMEMBERED = 10_000;
 export class Absences {
   readonly #now: () => number;
   /** Until when each is taken for absent, in milliseconds since 1970. */
-  readonly #until = new Map<string, number>();
+  readonly #until = new Recent<number>({ most: MAX_REMEMBERED });
 
   constructor(now: () => number = Date.now) {
     this.#now = now;
@@ -16,12 +18,7 @@ export class Absences {
   }
 
   note(key: string): void {
-    this.#until.delete(key);
     this.#until.set(key, this.#now() + REMEMBERED_FOR);
-    for (const oldest of this.#until.keys()) {
-      if (this.#until.size <= MAX_REMEMBERED) break;
-      this.#until.delete(oldest);
-    }
   }
 
   forget(key: string): void {

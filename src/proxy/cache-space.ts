@@ -2,6 +2,7 @@
 import type { Logger } from '../log.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
+import { Recent } from '../recent.ts';
 import {
   type CachedContent,
   lockKey,
@@ -66,7 +67,7 @@ export class CacheSpace {
   readonly #now: () => number;
   readonly #touchEvery: number;
   /** When this process last noted a use, by key. */
-  readonly #touched = new Map<string, number>();
+  readonly #touched = new Recent<number>({ most: MAX_TOUCHED });
   /** What is kept, by digest: content that several repositories share is there once. */
   #sizes = new Map<Digest, number>();
   #total = 0;
@@ -252,12 +253,7 @@ export class CacheSpace {
 
   async #write(content: CachedContent): Promise<void> {
     const key = usedKey(content);
-    this.#touched.delete(key);
     this.#touched.set(key, this.#now());
-    for (const oldest of this.#touched.keys()) {
-      if (this.#touched.size <= MAX_TOUCHED) break;
-      this.#touched.delete(oldest);
-    }
     if (!this.#sizes.has(content.digest)) {
       this.#sizes.set(content.digest, content.size);
       this.#total += content.size;

@@ -4,6 +4,7 @@ import { type Digest, isDigest } from '../oci/digest.ts';
 import { isTag, type Tag } from '../oci/name.ts';
 import type { Page, PageRequest, Referrers } from '../oci/registry.ts';
 import { readStoredManifest } from '../oci/stored-manifest.ts';
+import { Recent } from '../recent.ts';
 import { type CachedPlace, shared } from './cached-place.ts';
 import { found } from './found.ts';
 import { UpstreamFailure } from './upstream-failure.ts';
@@ -25,7 +26,11 @@ interface Kept<T> {
 
 /** Lists that were read a moment ago, of all repositories. */
 export class RecentLists {
-  readonly #kept = new Map<string, Kept<unknown>>();
+  readonly #kept = new Recent<Kept<unknown>>({
+    most: MAX_KEPT,
+    weight: (_key, { items }) => items?.length ?? 0,
+    budget: MAX_ITEMS,
+  });
 
   get<T>(key: string, now: number): Kept<T> | undefined {
     const kept = this.#kept.get(key);
@@ -39,14 +44,7 @@ export class RecentLists {
 
   set<T>(key: string, items: readonly T[] | undefined, now: number): Kept<T> {
     const kept = { items, until: now + KEPT_FOR };
-    this.#kept.delete(key);
     this.#kept.set(key, kept);
-    let count = [...this.#kept.values()].reduce((sum, one) => sum + (one.items?.length ?? 0), 0);
-    for (const [oldest, one] of this.#kept) {
-      if (this.#kept.size <= MAX_KEPT && count <= MAX_ITEMS) break;
-      this.#kept.delete(oldest);
-      count -= one.items?.length ?? 0;
-    }
     return kept;
   }
 }

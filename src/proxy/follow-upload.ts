@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.ts';
 import type { HeldBytes, Repository } from '../oci/registry.ts';
+import { Recent } from '../recent.ts';
 
 /** Bytes that are read at a time. */
 const PIECE = 64 * 1024;
@@ -112,7 +113,7 @@ type Read = (start: number, most: number) => Promise<Uint8Array | undefined> | u
 /** Whole pieces that were read lately, and those that are being read. */
 class Pieces {
   readonly #read: Read;
-  readonly #pieces = new Map<number, Promise<Uint8Array | undefined>>();
+  readonly #pieces = new Recent<Promise<Uint8Array | undefined>>({ most: HELD });
 
   constructor(read: Read) {
     this.#read = read;
@@ -121,14 +122,10 @@ class Pieces {
   /** The rest of the piece that `at` is in, up to `end`; none when there is none yet, undefined when it is over. */
   async get(at: number, end: number): Promise<Uint8Array | undefined> {
     const first = at - (at % PIECE);
-    let piece = this.#pieces.get(first);
+    let piece = this.#pieces.get(String(first));
     if (piece === undefined) {
       piece = Promise.resolve(this.#read(first, PIECE));
-      this.#pieces.set(first, piece);
-      for (const oldest of this.#pieces.keys()) {
-        if (this.#pieces.size <= HELD) break;
-        this.#pieces.delete(oldest);
-      }
+      this.#pieces.set(String(first), piece);
     }
     try {
       const bytes = await piece;
@@ -142,7 +139,7 @@ class Pieces {
   }
 
   #forget(first: number, piece: Promise<Uint8Array | undefined>): void {
-    if (this.#pieces.get(first) === piece) this.#pieces.delete(first);
+    if (this.#pieces.get(String(first)) === piece) this.#pieces.delete(String(first));
   }
 }
 

@@ -1,5 +1,6 @@
 /** Tokens for one upstream: one for each scope and login, kept until shortly before it ends. */
 import { createHash } from 'node:crypto';
+import { Recent } from '../recent.ts';
 import { type BearerRequest, isTrustedRealm } from './bearer-challenge.ts';
 import { readLimited } from './read-limited.ts';
 import type { OutgoingRequest } from './send.ts';
@@ -25,7 +26,7 @@ export class UpstreamTokens {
   readonly #registry: URL;
   readonly #isNamed: (realm: URL) => boolean;
   readonly #send: (request: OutgoingRequest) => Promise<Response>;
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new Recent<Kept>({ most: MAX_KEPT });
   readonly #running = new Map<string, Promise<string>>();
 
   /** @param isNamed whether the operator has named the token service's host */
@@ -87,13 +88,10 @@ export class UpstreamTokens {
       });
     }
     const { token, life } = readToken(await readLimited(answer, MAX_ANSWER, 'token'), realm.host);
-    const key = keyOf(scope, credentials);
-    this.#kept.delete(key);
-    this.#kept.set(key, { token, until: Date.now() + Math.max(1, life - RENEW_BEFORE) * 1000 });
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= MAX_KEPT) break;
-      this.#kept.delete(oldest);
-    }
+    this.#kept.set(keyOf(scope, credentials), {
+      token,
+      until: Date.now() + Math.max(1, life - RENEW_BEFORE) * 1000,
+    });
     return token;
   }
 }

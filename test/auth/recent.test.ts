@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { Recent } from '../../src/auth/recent.ts';
+import { Recent } from '../../src/recent.ts';
 import { Turns } from '../../src/auth/turns.ts';
 
 test('what was not asked for the longest goes first', () => {
