@@ -1,7 +1,6 @@
 /** From the configuration's upstreams to a registry that caches them. A part of the composition root. */
 import { readFileSync } from 'node:fs';
 import type { Peers } from './app-access.ts';
-import { isLoopback } from './config/addresses.ts';
 import type { Config, UpstreamConfig } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
 import type { Logger } from './log.ts';
@@ -29,7 +28,7 @@ const UNCHECKED: ManifestRules = { enabled: false, allowUrl: () => true, require
  * @throws StartFailure when a file that it needs cannot be read
  */
 export function wireProxy(
-  { proxy, auth, http, storage }: Config,
+  { proxy, storage }: Config,
   driver: StorageDriver,
   own: Registry,
   log: Logger,
@@ -37,9 +36,7 @@ export function wireProxy(
 ): ProxyRegistry | undefined {
   if (proxy === undefined) return undefined;
   const objects = new Objects(driver);
-  const { addr } = http;
-  const isPrivate = auth !== undefined || 'unix' in addr || isLoopback(addr.hostname);
-  const mayPush = (proxy.push ?? isPrivate) && !storage.readOnly;
+  const mayPush = proxy.push && !storage.readOnly;
   const ttls = [proxy.defaults.ttlMs, ...proxy.upstreams.map(({ ttlMs }) => ttlMs)].filter((ttl) => ttl > 0);
   const registry = new ProxyRegistry({
     // A use has to be noted well within the shortest time that content is kept for.
@@ -50,14 +47,12 @@ export function wireProxy(
     reclaim: async (digests) => {
       if ((await discardUnlinked(objects, digests)).length > 0) emptyTrashSoon(objects, log);
     },
-    // Nor may everybody who reaches us push elsewhere with our login.
     upstreams: proxy.upstreams
       .map(upstreamOf)
       .map((upstream) => ({ ...upstream, push: upstream.push === true && mayPush })),
     defaults: proxy.defaults,
     allow: proxy.allow,
     fallback: proxy.fallback,
-    // registry:2 takes no pushes when it is a mirror. Nobody may come to own `library/…` by pushing to an open one.
     pushBeside: mayPush,
     readOnly: storage.readOnly,
     maxBytes: proxy.maxBytes,

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { isLoopback } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import { type Address } from '../server/listener.ts';
 import { formatAddress } from '../server/address.ts';
@@ -46,7 +45,7 @@ export function printWelcome(
     ...(fingerprint === undefined
       ? []
       : [`  trust   entrepot trust ${where}`, `          SHA-256 ${fingerprint}`]),
-    isMirrorOnly(config)
+    config.proxy?.fallback !== undefined && !config.proxy.push
       ? `  pull    docker pull ${where}/IMAGE (what it caches; it takes no pushes)`
       : `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
     ...(config.proxy === undefined || config.proxy.allow.length === 0
@@ -55,13 +54,6 @@ export function printWelcome(
     `  stop    Ctrl-C`,
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
-}
-
-/** As `app-proxy.ts` decides it. */
-function isMirrorOnly({ proxy, auth, http: { addr } }: Config): boolean {
-  if (proxy?.fallback === undefined) return false;
-  const isPrivate = auth !== undefined || 'unix' in addr || isLoopback(addr.hostname);
-  return !(proxy.push ?? isPrivate);
 }
 
 /** An address that a client on this machine can use. */

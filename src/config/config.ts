@@ -123,8 +123,8 @@ export interface ProxyConfig {
   readonly defaults: Pick<UpstreamConfig, 'tagTtlMs' | 'ttlMs' | 'timeoutMs'>;
   /** What all that is cached may take, in bytes; left out, there is no limit. */
   readonly maxBytes?: number;
-  /** Whether unprefixed names can be pushed to beside a fallback; left out, it depends on who can reach us. */
-  readonly push?: boolean;
+  /** Whether pushes are taken beside a fallback, and handed on to upstreams. */
+  readonly push: boolean;
 }
 
 /** Another registry that is cached. */

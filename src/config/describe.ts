@@ -92,7 +92,7 @@ function proxy({ upstreams, allow, own, fallback, defaults, maxBytes, push }: Pr
   return {
     ...(fallback === undefined ? {} : { fallback }),
     ...(maxBytes === undefined ? {} : { maxsize: maxBytes }),
-    ...(push === undefined ? {} : { push }),
+    push,
     ttl: formatDuration(defaults.ttlMs),
     tagttl: formatDuration(defaults.tagTtlMs),
     timeout: formatDuration(defaults.timeoutMs),

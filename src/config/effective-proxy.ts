@@ -26,8 +26,11 @@ const PUBLIC_REGISTRIES = [
   'registry.gitlab.com',
 ];
 
+/** What is said of it; `push` may be left out, and then depends on who can reach us. */
+export type SaidProxy = Omit<ProxyConfig, 'push'> & Partial<Pick<ProxyConfig, 'push'>>;
+
 /** What is cached when nobody has said anything: what the large public registries have. */
-export const DEFAULT_PROXY: ProxyConfig = {
+export const DEFAULT_PROXY: SaidProxy = {
   upstreams: [],
   allow: PUBLIC_REGISTRIES,
   own: [],
@@ -46,7 +49,7 @@ export class EffectiveProxy {
   }
 
   /** undefined for a section that means nothing, as `registry:2` takes one without a URL. */
-  read(): ProxyConfig | undefined {
+  read(): SaidProxy | undefined {
     const { remoteurl, upstreams, allow, own, maxsize, push, ttl, tagttl, timeout } = this.#section;
     const isOurs = [upstreams, allow, own, maxsize, tagttl, timeout, push].some(isGiven);
     if (remoteurl === '' && !isOurs) return undefined;

@@ -7,12 +7,11 @@ import type {
   Config,
   DriverConfig,
   HttpConfig,
-  ProxyConfig,
   StorageConfig,
   ValidationConfig,
 } from './config.ts';
 import { EffectiveAuth, STATE_FOLDER } from './effective-auth.ts';
-import { DEFAULT_PROXY, EffectiveProxy } from './effective-proxy.ts';
+import { DEFAULT_PROXY, EffectiveProxy, type SaidProxy } from './effective-proxy.ts';
 import type { Findings } from './findings.ts';
 import type { DurationValue } from './scalars.ts';
 import type { File } from './schema.ts';
@@ -32,7 +31,7 @@ interface Defaults {
   readonly addr: AddressConfig;
   readonly rootDirectory: string;
   readonly deleteEnabled: boolean;
-  readonly proxy: ProxyConfig | undefined;
+  readonly proxy: SaidProxy | undefined;
 }
 
 const WITH_FILE: Defaults = {
@@ -57,8 +56,11 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
   const storage = told.storage(file.storage ?? {}, defaults);
   const http = told.http(file.http ?? {}, defaults, storage);
   const auth = told.auth(file, storage, http);
-  const proxy =
+  const said =
     file.proxy === undefined ? defaults.proxy : new EffectiveProxy(file.proxy ?? {}, root, findings).read();
+  // Nobody may come to own `library/…` by pushing to a mirror that anybody reaches, nor push elsewhere with our login.
+  const isPrivate = auth !== undefined || 'unix' in http.addr || isLoopback(http.addr.hostname);
+  const proxy = said === undefined ? undefined : { ...said, push: said.push ?? isPrivate };
   return {
     log: {
       level: log?.level ?? file.loglevel ?? 'info',
@@ -302,7 +304,7 @@ function openNotice({ addr }: HttpConfig, isMirror = false): string {
 export function openingsOf({ auth, http, proxy }: Config): readonly string[] {
   if ('unix' in http.addr || isLoopback(http.addr.hostname)) return [];
   // A mirror that anybody reaches takes no pushes unless that is meant.
-  if (auth === undefined) return [openNotice(http, proxy?.fallback !== undefined && proxy.push !== true)];
+  if (auth === undefined) return [openNotice(http, proxy?.fallback !== undefined && !proxy.push)];
   if (auth.kind !== 'silly') return [];
   return [
     `any login will do (auth.silly): everybody who can reach ${formatTcpAddress(http.addr)} may push and pull`,

@@ -38,8 +38,6 @@ export interface LocalCertificate {
   /** SHA-256 of the root, in pairs of hexadecimal digits with colons. */
   readonly fingerprint: string;
   readonly names: readonly string[];
-  /** When it is to be made anew, in milliseconds since 1970: after two thirds of its time. */
-  readonly renewAt: number;
   /** Whether the root, and whether the certificate, was made just now. */
   readonly isNewRoot: boolean;
   readonly isNew: boolean;
@@ -69,9 +67,10 @@ export async function localCertificate({
   const root = await openRoot(folder, onlyBelow, now);
   const certificateFile = join(folder, 'server.crt');
   const keyFile = join(folder, 'server.key');
-  const present = usable(await readText(certificateFile), await readText(keyFile), root, names, now);
-  const leaf = present ?? (await issue(root, names, now));
-  if (present === undefined) {
+  const hasKey = (await readText(keyFile)) !== undefined;
+  const isNew = !hasKey || !willDo(await readText(certificateFile), root, names, now);
+  if (isNew) {
+    const leaf = await issue(root, names, now);
     // The key first: a certificate without its key is made anew.
     await writeText(keyFile, await exportKey(leaf.keys), 0o600);
     await writeText(
@@ -80,17 +79,14 @@ export async function localCertificate({
       0o644,
     );
   }
-  const { notBefore, notAfter } = present?.certificate ?? leaf.certificate;
-  const begin = notBefore.getTime() + BACKDATED;
   return {
     certificateFile,
     keyFile,
     root: `${root.certificate.toString('pem')}\n`,
     fingerprint: fingerprintOf(root.certificate.rawData),
     names,
-    renewAt: begin + ((notAfter.getTime() - begin) * 2) / 3,
     isNewRoot: root.isNew,
-    isNew: present === undefined,
+    isNew,
   };
 }
 
@@ -164,28 +160,21 @@ async function issue(
   return { certificate, keys };
 }
 
-/** The certificate that is there, if it will do. */
-function usable(
-  pem: string | undefined,
-  key: string | undefined,
-  root: Root,
-  names: readonly string[],
-  now: number,
-): { readonly certificate: X509Certificate; readonly keys: never } | undefined {
-  if (pem === undefined || key === undefined) return undefined;
+/** Whether the certificate is for all of the names, of our authority, and not past two thirds of its time. */
+function willDo(pem: string | undefined, root: Root, names: readonly string[], now: number): boolean {
+  if (pem === undefined) return false;
   let certificate: X509Certificate;
   try {
     certificate = new x509.X509Certificate(pem);
   } catch {
-    return undefined;
+    return false;
   }
   const alternative = certificate.getExtension(x509.SubjectAlternativeNameExtension);
   const known = new Set(alternative?.names.items.map(({ value }) => canonicalName(value)));
   const begin = certificate.notBefore.getTime() + BACKDATED;
   const renewAt = begin + ((certificate.notAfter.getTime() - begin) * 2) / 3;
   const isOurs = certificate.issuer === root.certificate.subject;
-  const isForAll = names.every((name) => known.has(canonicalName(name)));
-  return isOurs && isForAll && now < renewAt ? { certificate, keys: undefined as never } : undefined;
+  return isOurs && names.every((name) => known.has(canonicalName(name))) && now < renewAt;
 }
 
 /** IPv6 addresses are written in several ways. */

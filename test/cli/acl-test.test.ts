@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { readFile, writeFile } from 'node:fs/promises';
 import { aclTest, type AclTestOptions } from '../../src/cli/acl-test.ts';
-import type { CommandIo } from '../../src/cli/command-io.ts';
+import { captured } from './captured-io.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 
 const HASH = `$2y$10$${'a'.repeat(53)}`;
@@ -27,17 +27,9 @@ async function ask(
   file: string,
   options: Partial<AclTestOptions>,
 ): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
-  let out = '';
-  let err = '';
-  const io: CommandIo = {
-    env: {},
-    get input(): never {
-      throw new Error('nothing is asked');
-    },
-    out: (text) => void (out += text),
-    err: (text) => void (err += text),
-  };
-  const code = await aclTest({ file, repo: 'team/app', action: 'pull', ...options }, io);
+  const { code, out, err } = await captured((io) =>
+    aclTest({ file, repo: 'team/app', action: 'pull', ...options }, io),
+  );
   const told = (text: string) => text.replaceAll(file, 'FILE').replaceAll(workspace.path, 'DIR');
   return { code, out: told(out), err: told(err) };
 }

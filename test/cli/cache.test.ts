@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
 import { cacheList, cachePurge, cacheWarm } from '../../src/cli/cache.ts';
-import type { CommandIo } from '../../src/cli/command-io.ts';
+import { captured } from './captured-io.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 import { imageOf } from '../proxy/cache.ts';
 import { startUpstream, type UpstreamServer } from '../proxy/upstream-server.ts';
@@ -28,20 +28,6 @@ afterAll(async () => {
   await workspace.remove();
 });
 
-async function told(command: (io: CommandIo) => Promise<number>) {
-  let out = '';
-  let err = '';
-  const io: CommandIo = {
-    env: {},
-    get input(): never {
-      throw new Error('nothing is asked');
-    },
-    out: (text) => void (out += text),
-    err: (text) => void (err += text),
-  };
-  return { code: await command(io), out, err };
-}
-
 test('warm, list and purge an image, by each of its names', async () => {
   const { host } = new URL(upstream.url);
   for (const reference of [
@@ -50,18 +36,18 @@ test('warm, list and purge an image, by each of its names', async () => {
     'team/app:1.0',
     `${host}/team/app:1.0`,
   ]) {
-    const warm = await told((io) => cacheWarm({ file, reference }, io));
+    const warm = await captured((io) => cacheWarm({ file, reference }, io));
     expect([reference, warm.code, warm.out]).toEqual([
       reference,
       0,
       expect.stringMatching(/@sha256:\w+: 1 manifests and 2 blobs are here/),
     ]);
-    const list = await told((io) => cacheList({ file }, io));
+    const list = await captured((io) => cacheList({ file }, io));
     expect(list.out).toMatch(/^proxy\/lab\/team\/app +1 manifest +\d+\.?\d* B +used \d{4}-/);
-    const purge = await told((io) => cachePurge({ file, reference }, io));
+    const purge = await captured((io) => cachePurge({ file, reference }, io));
     expect([purge.code, purge.out]).toEqual([0, expect.stringContaining('1 manifests and 2 blobs are gone')]);
   }
-  expect((await told((io) => cacheList({ file }, io))).out).toBe(
+  expect((await captured((io) => cacheList({ file }, io))).out).toBe(
     '0 repositories, 0 B (what several share counts once)\n',
   );
 });
@@ -71,13 +57,13 @@ test.each([
   ['elsewhere.example:5000/x', {}, 2, 'no registry of that name is cached'],
   ['lab/team/app:1.0', { platform: 'x' }, 2, '--platform: x is none'],
 ] as const)('%s %p cannot be fetched, and it is said why', async (reference, options, code, message) => {
-  const warm = await told((io) => cacheWarm({ file, reference, ...options }, io));
+  const warm = await captured((io) => cacheWarm({ file, reference, ...options }, io));
   expect([warm.code, warm.err]).toEqual([code, expect.stringContaining(message)]);
 });
 
 test('everything is let go only when that is said', async () => {
-  await told((io) => cacheWarm({ file, reference: 'lab/team/app:1.0' }, io));
-  expect((await told((io) => cachePurge({ file }, io))).code).toBe(2);
-  const all = await told((io) => cachePurge({ file, all: true }, io));
+  await captured((io) => cacheWarm({ file, reference: 'lab/team/app:1.0' }, io));
+  expect((await captured((io) => cachePurge({ file }, io))).code).toBe(2);
+  const all = await captured((io) => cachePurge({ file, all: true }, io));
   expect([all.code, all.out]).toEqual([0, expect.stringContaining('3 manifests and blobs are gone')]);
 });

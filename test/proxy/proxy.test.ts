@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import type { ServerResponse } from 'node:http';
 import { basic, HASH, startRegistry, type TestRegistry } from '../auth/registry.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
+import { imageOf } from './cache.ts';
 import { sha256, startUpstream, type UpstreamServer } from './upstream-server.ts';
 
 let upstream: UpstreamServer;
@@ -19,20 +20,6 @@ function start(...lines: readonly string[]): Promise<TestRegistry> {
 
 const BASE = '/v2/proxy/lab/team/app';
 
-function manifest(config: string, ...layers: readonly string[]): string {
-  const descriptor = (digest: string) => ({
-    mediaType: 'application/vnd.oci.image.layer.v1.tar',
-    digest,
-    size: 1,
-  });
-  return JSON.stringify({
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    config: { ...descriptor(config), mediaType: 'application/vnd.oci.image.config.v1+json' },
-    layers: layers.map(descriptor),
-  });
-}
-
 async function get(registry: TestRegistry, path: string, headers: Record<string, string> = {}) {
   const answer = await registry.send(`${BASE}/${path}`, { headers });
   // The body of a transfer that fails ends with an error, as the connection would.
@@ -49,7 +36,7 @@ describe('what is not here', () => {
     const layer = randomBytes('layer', 300_000);
     const digest = upstream.blob(layer);
     const config = upstream.blob(Buffer.from('{}'));
-    const text = ` ${manifest(config, digest)}\n`;
+    const text = ` ${imageOf(config, digest)}\n`;
     upstream.manifest(text, 'v1');
     for (let time = 0; time < 3; time += 1) {
       const found = await get(registry, 'manifests/v1');
@@ -144,7 +131,7 @@ describe('an upstream that is wrong', () => {
     [429, 429],
   ])('%d: what is kept is served with a warning, what is not is a %d', async (status, told) => {
     const registry = await start();
-    const text = manifest(upstream.blob(Buffer.from('{}')));
+    const text = imageOf(upstream.blob(Buffer.from('{}')));
     upstream.manifest(text, 'v1');
     expect((await get(registry, 'manifests/v1')).status).toBe(200);
     upstream.fault = (_, response) => end(response, status);
@@ -164,7 +151,7 @@ describe('an upstream that is wrong', () => {
 test('a tag follows its upstream, and never goes back', async () => {
   const registry = await start();
   const config = upstream.blob(Buffer.from('{}'));
-  const texts = ['a', 'b', 'c'].map((layer) => manifest(config, sha256(layer)));
+  const texts = ['a', 'b', 'c'].map((layer) => imageOf(config, sha256(layer)));
   for (const text of texts) {
     upstream.manifest(text, 'moving');
     expect((await get(registry, 'manifests/moving')).body?.toString()).toBe(text);
@@ -178,7 +165,7 @@ test('a mirror is asked with the upstream’s own names', async () => {
     `users: {alice: "${HASH}"}`,
     'acl: [{anonymous: true, name: proxy/lab/*, actions: pull}]',
   );
-  const text = manifest(upstream.blob(Buffer.from('{}')));
+  const text = imageOf(upstream.blob(Buffer.from('{}')));
   upstream.manifest(text, 'v1');
   const answer = await registry.send('/v2/team/app/manifests/v1?ns=lab');
   expect([answer.status, answer.headers.get('oci-namespace'), await answer.text()]).toEqual([
@@ -197,7 +184,7 @@ test('a mirror is asked with the upstream’s own names', async () => {
 
 describe('credentials and places', () => {
   test('a token is got at a service of the same host, once, and sent to the upstream only', async () => {
-    const text = manifest(upstream.blob(Buffer.from('{}')));
+    const text = imageOf(upstream.blob(Buffer.from('{}')));
     upstream.manifest(text, 'v1');
     let tokens = 0;
     upstream.fault = (request, response) => {
@@ -260,7 +247,7 @@ describe('credentials and places', () => {
       ['PUT', 'manifests/v1'],
     ] as const) {
       const headers = { 'content-type': 'application/vnd.oci.image.manifest.v1+json' };
-      const body = method === 'PUT' ? manifest(sha256('x')) : null;
+      const body = method === 'PUT' ? imageOf(sha256('x')) : null;
       expect((await registry.send(`${BASE}/${path}`, { method, headers, body })).status).toBe(403);
     }
   });
