@@ -1,0 +1,33 @@
+/**
+ * What all upkeep has in common: it runs beside a server or without one, tells how far it is and what it does, goes at a
+ * bounded rate, and can be stopped at any moment without harm. Whoever starts one decides how it is told.
+ */
+import type { Logger } from '../log.ts';
+import type { Objects } from '../store/objects.ts';
+
+/** One line of a job's report: what was done, or would be. Plain JSON with short keys; `what` names the kind. */
+export interface JobItem {
+  readonly what: string;
+  readonly [key: string]: string | number | boolean | readonly string[];
+}
+
+/** What a job counted; plain JSON. */
+export type JobSummary = Readonly<Record<string, string | number | boolean>>;
+
+export interface JobContext {
+  readonly objects: Objects;
+  readonly log: Logger;
+  /** The job ends soon after it aborts, with the signal's reason, and leaves nothing half-done that a later run cannot go on from. */
+  readonly signal: AbortSignal;
+  /** Whether no server uses the storage: then nothing has to wait for others. */
+  readonly exclusive: boolean;
+  /** Tells how far it is; `total` where it is known. Cheap: it may be called for each object. */
+  readonly progress: (phase: string, done: number, total?: number) => void;
+  /** Tells what was done, or in a dry run would be. */
+  readonly report: (item: JobItem) => void;
+  /** Waits as long as it takes to look at no more objects, or read no more bytes, than is allowed in a second. */
+  readonly pace: (objects: number, bytes?: number) => Promise<void> | undefined;
+}
+
+/** A piece of upkeep. @returns what it counted, for one line of the log @throws the signal's reason */
+export type Job<Options> = (context: JobContext, options: Options) => Promise<JobSummary>;
