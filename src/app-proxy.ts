@@ -42,7 +42,8 @@ export function wireProxy(
     // A use has to be noted well within the shortest time that content is kept for.
     touchEveryMs: Math.min(60_000, ...ttls.map((ttl) => ttl / 4)),
     own,
-    cache: new LocalRegistry(driver, UNCHECKED),
+    // The collector leaves the links of cached content alone.
+    cache: new LocalRegistry(driver, UNCHECKED, Number.POSITIVE_INFINITY),
     storage: objects,
     reclaim: async (digests) => {
       if ((await discardUnlinked(objects, digests)).length > 0) emptyTrashSoon(objects, log);

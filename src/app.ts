@@ -76,7 +76,8 @@ export function createApp(
   } = {},
 ): App {
   const driver = openStorage(config);
-  const own = new LocalRegistry(driver, rulesOf(config));
+  const touchEveryMs = config.storage.readOnly ? Number.POSITIVE_INFINITY : undefined;
+  const own = new LocalRegistry(driver, rulesOf(config), touchEveryMs);
   const proxy = wireProxy(config, driver, own, log, peers);
   const registry = proxy ?? own;
   const names =

@@ -132,6 +132,12 @@ export interface ListsNames {
   names(prefix: string): readonly string[] | Promise<readonly string[]>;
 }
 
+/** Optional: an object's time of change can be set to now without writing it anew. */
+export interface Touches {
+  /** @throws ObjectNotFound */
+  touch(key: string): Promise<void>;
+}
+
 /** Optional: an object is a file of this machine, that another thread can open. */
 export interface LocalFiles {
   localPath(key: string): string;
@@ -200,6 +206,10 @@ export function canReadSmall<D extends StorageDriver>(driver: D): driver is D & 
 
 export function canListNames<D extends StorageDriver>(driver: D): driver is D & ListsNames {
   return 'names' in driver;
+}
+
+export function canTouch<D extends StorageDriver>(driver: D): driver is D & Touches {
+  return 'touch' in driver;
 }
 
 export function hasLocalFiles<D extends StorageDriver>(driver: D): driver is D & LocalFiles {

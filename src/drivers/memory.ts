@@ -13,6 +13,7 @@ import {
   type ReadOptions,
   type ReadsSmall,
   type StorageDriver,
+  type Touches,
   type WriteOptions,
 } from './driver.ts';
 
@@ -22,7 +23,7 @@ interface Stored {
   modified: number;
 }
 
-export class MemoryDriver implements StorageDriver, Appends, Moves, ReadsSmall {
+export class MemoryDriver implements StorageDriver, Appends, Moves, ReadsSmall, Touches {
   readonly #objects = new Map<string, Stored>();
   readonly #now: () => number;
 
@@ -79,6 +80,10 @@ export class MemoryDriver implements StorageDriver, Appends, Moves, ReadsSmall {
     const stored = this.#find(from);
     this.#objects.delete(from);
     this.#objects.set(to, stored);
+  }
+
+  async touch(key: string): Promise<void> {
+    this.#find(key).modified = this.#now();
   }
 
   async openAppend(key: string, offset: number): Promise<AppendWriter> {

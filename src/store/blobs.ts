@@ -4,8 +4,9 @@ import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Blobs, ByteRange, Content } from '../oci/registry.ts';
-import { blobKey, layerLinkKey, revisionLinkKey } from './layout.ts';
+import { blobKey, layerLinkKey, type LinkKind } from './layout.ts';
 import type { BlobSources } from './blob-sources.ts';
+import { deleteLink, type LinkTouches, presentLink } from './links.ts';
 import type { Objects } from './objects.ts';
 import { presentSize } from './trash.ts';
 
@@ -13,6 +14,14 @@ import { presentSize } from './trash.ts';
 interface Found {
   readonly key: string;
   readonly content: Content;
+  readonly linked: LinkKind;
+}
+
+/** What the blobs of all repositories of one process share. */
+export interface BlobTools {
+  readonly objects: Objects;
+  readonly sources: BlobSources;
+  readonly touches: LinkTouches;
 }
 
 /**
@@ -22,16 +31,20 @@ interface Found {
 export class StoredBlobs implements Blobs {
   readonly #objects: Objects;
   readonly #sources: BlobSources;
+  readonly #touches: LinkTouches;
   readonly #name: RepositoryName;
 
-  constructor(objects: Objects, sources: BlobSources, name: RepositoryName) {
+  constructor({ objects, sources, touches }: BlobTools, name: RepositoryName) {
     this.#objects = objects;
     this.#sources = sources;
+    this.#touches = touches;
     this.#name = name;
   }
 
   async stat(digest: Digest): Promise<Content> {
-    return (await this.#find(digest)).content;
+    const { content, linked } = await this.#find(digest);
+    await this.#touches.touch(this.#name, linked, digest);
+    return content;
   }
 
   async open(
@@ -85,9 +98,8 @@ export class StoredBlobs implements Blobs {
   }
 
   async delete(digest: Digest): Promise<void> {
-    const key = layerLinkKey(this.#name, digest);
-    if (!(await this.#objects.exists(key))) throw unknown(digest);
-    await this.#objects.driver.delete([key]);
+    if ((await presentLink(this.#objects, this.#name, 'layers', digest)) === undefined) throw unknown(digest);
+    await deleteLink(this.#objects, this.#name, 'layers', digest);
   }
 }
 
@@ -95,18 +107,25 @@ export class StoredBlobs implements Blobs {
  * The blob behind a repository's link, or undefined when there is no link or its bytes are gone. Manifests
  * can be fetched as blobs too, as clients do that resolve a digest without knowing what it is (containerd).
  */
-async function findBlob(objects: Objects, name: RepositoryName, digest: Digest): Promise<Found | undefined> {
-  const target =
-    (await objects.link(layerLinkKey(name, digest))) ?? (await objects.link(revisionLinkKey(name, digest)));
-  if (target === undefined) return undefined;
-  const size = await presentSize(objects, target);
-  if (size === undefined) return undefined;
-  return { key: blobKey(target), content: { digest, size, mediaType: MEDIA_TYPE.octetStream } };
+async function findBlob(
+  objects: Objects,
+  name: RepositoryName,
+  digest: Digest,
+  options: { readonly mustStay?: boolean } = {},
+): Promise<Found | undefined> {
+  for (const linked of ['layers', 'revisions'] as const) {
+    const target = await presentLink(objects, name, linked, digest, options);
+    if (target === undefined) continue;
+    const size = await presentSize(objects, target);
+    if (size === undefined) return undefined;
+    return { key: blobKey(target), content: { digest, size, mediaType: MEDIA_TYPE.octetStream }, linked };
+  }
+  return undefined;
 }
 
-/** Whether a repository has the blob: linked, and its bytes are there. */
+/** Whether a repository has the blob: linked, its bytes are there, and neither is on its way out. @throws StorageFailure */
 export async function hasBlob(objects: Objects, name: RepositoryName, digest: Digest): Promise<boolean> {
-  return (await findBlob(objects, name, digest)) !== undefined;
+  return (await findBlob(objects, name, digest, { mustStay: true })) !== undefined;
 }
 
 function unknown(digest: Digest): RegistryError {

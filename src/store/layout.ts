@@ -16,6 +16,7 @@
  *         _manifests/tags/<tag>/index/<alg>/<hex>/link     each digest that it ever pointed at
  *         _referrers/<alg>/<hex>/<alg>-<hex>             * of a subject: descriptor (JSON) of one referrer
  *         _locks/<tag>                                   * the owner, while the tag is changed (locks.ts)
+ *         _trash/<layers|revisions>/<alg>-<hex>          * a link that is on its way out (links.ts)
  *         _uploads/<uuid>/data                             the bytes so far, while nobody writes them
  *         _uploads/<uuid>/_data.<owner>                  * the same file while the owner writes it (claims.ts)
  *         _uploads/<uuid>/startedat                        RFC 3339
@@ -76,6 +77,25 @@ export function revisionsPrefix(name: RepositoryName): string {
 
 export function revisionLinkKey(name: RepositoryName, digest: Digest): string {
   return `${REPOSITORIES}${name}/_manifests/revisions/${path(digest)}/link`;
+}
+
+/** What a repository links to: blobs, and manifests. */
+export type LinkKind = 'layers' | 'revisions';
+
+export function linkKey(name: RepositoryName, kind: LinkKind, digest: Digest): string {
+  return kind === 'layers' ? layerLinkKey(name, digest) : revisionLinkKey(name, digest);
+}
+
+export function linksPrefix(name: RepositoryName, kind: LinkKind): string {
+  return kind === 'layers' ? layersPrefix(name) : revisionsPrefix(name);
+}
+
+export function trashedLinksPrefix(name: RepositoryName, kind: LinkKind): string {
+  return `${REPOSITORIES}${name}/_trash/${kind}/`;
+}
+
+export function trashedLinkKey(name: RepositoryName, kind: LinkKind, digest: Digest): string {
+  return `${trashedLinksPrefix(name, kind)}${algorithmOf(digest)}-${hexOf(digest)}`;
 }
 
 export function tagsPrefix(name: RepositoryName): string {

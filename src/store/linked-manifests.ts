@@ -4,7 +4,8 @@ import { type Manifest } from '../oci/manifest.ts';
 import { readStoredManifest } from '../oci/stored-manifest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { StoredManifest } from '../oci/registry.ts';
-import { blobKey, revisionLinkKey } from './layout.ts';
+import { blobKey } from './layout.ts';
+import { type LinkTouches, presentLink } from './links.ts';
 import type { ManifestCache } from './manifest-cache.ts';
 import type { ManifestRules } from './manifest-rules.ts';
 import type { Objects } from './objects.ts';
@@ -15,6 +16,7 @@ export interface ManifestTools {
   readonly objects: Objects;
   readonly cache: ManifestCache;
   readonly rules: ManifestRules;
+  readonly touches: LinkTouches;
 }
 
 /** A manifest that the repository links to; undefined when it does not, or the bytes are gone. */
@@ -23,7 +25,7 @@ export async function readLinkedManifest(
   name: RepositoryName,
   digest: Digest,
 ): Promise<StoredManifest | undefined> {
-  const target = await objects.link(revisionLinkKey(name, digest));
+  const target = await presentLink(objects, name, 'revisions', digest);
   if (target === undefined) return undefined;
   const cached = cache.get(target);
   if (cached !== undefined) return cached;

@@ -16,6 +16,7 @@ import { BlobSources } from './blob-sources.ts';
 import { StoredBlobs } from './blobs.ts';
 import { holdsAnything, listRepositories } from './catalog.ts';
 import { Hashing } from './hashing.ts';
+import { LinkTouches } from './links.ts';
 import { LiveDigests } from './live-digests.ts';
 import { ManifestCache } from './manifest-cache.ts';
 import type { ManifestRules } from './manifest-rules.ts';
@@ -33,12 +34,17 @@ interface Shared {
   readonly hashing: Hashing;
   readonly live: LiveDigests;
   readonly sources: BlobSources;
+  readonly touches: LinkTouches;
 }
+
+/** Milliseconds for which it is not noted again that a link was asked for. */
+const TOUCH_EVERY = 15 * 60_000;
 
 export class LocalRegistry implements Registry {
   readonly #shared: Shared;
 
-  constructor(driver: StorageDriver, rules: ManifestRules) {
+  /** @param touchEveryMs milliseconds for which a pusher's question need not be noted again; infinite for never (links.ts) */
+  constructor(driver: StorageDriver, rules: ManifestRules, touchEveryMs = TOUCH_EVERY) {
     const objects = new Objects(driver);
     this.#shared = {
       objects,
@@ -46,6 +52,7 @@ export class LocalRegistry implements Registry {
       cache: new ManifestCache(),
       hashing: new Hashing(),
       live: new LiveDigests(),
+      touches: new LinkTouches(objects, touchEveryMs),
       sources: new BlobSources(objects, async (limit, signal) => {
         const page = await listRepositories(objects, { limit, ...(signal === undefined ? {} : { signal }) });
         return page.items;
@@ -72,7 +79,7 @@ class LocalRepository implements Repository {
   }
 
   get blobs(): Blobs {
-    return new StoredBlobs(this.#shared.objects, this.#shared.sources, this.name);
+    return new StoredBlobs(this.#shared, this.name);
   }
 
   get uploads(): Uploads {

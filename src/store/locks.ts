@@ -86,3 +86,52 @@ async function breakLock(objects: Objects, key: string): Promise<void> {
   if (await isLeftBehind(objects, key)) await objects.driver.delete([key], { volatile: true });
   await objects.driver.delete([guard], { volatile: true });
 }
+
+/** How often a lease is renewed, in milliseconds, so that other machines see that its owner lives. */
+const RENEW = 5_000;
+
+/**
+ * Runs `work` if nobody else, in any process or on any machine, is at work under the key; `work` is told by the signal when
+ * the lease was lost, as after a long sleep of the machine.
+ * @returns undefined, without waiting, when somebody is
+ */
+export async function withLease<T>(
+  objects: Objects,
+  key: string,
+  work: (lost: AbortSignal) => Promise<T>,
+): Promise<{ readonly result: T } | undefined> {
+  const owner = newOwner();
+  const bytes = Buffer.from(owner, 'latin1');
+  if (!(await tryTake(objects, key, bytes))) {
+    endOwner(owner);
+    return undefined;
+  }
+  const lost = new AbortController();
+  const renew = async (): Promise<void> => {
+    if (Buffer.from((await objects.bytes(key)) ?? []).equals(bytes)) await objects.touch(key);
+    else lost.abort(new Error('another process has taken over'));
+  };
+  const timer = setInterval(() => void renew().catch(() => undefined), RENEW);
+  timer.unref();
+  try {
+    return { result: await work(lost.signal) };
+  } finally {
+    clearInterval(timer);
+    if (!lost.signal.aborted) await objects.driver.delete([key], { volatile: true }).catch(() => undefined);
+    endOwner(owner);
+  }
+}
+
+async function tryTake(objects: Objects, key: string, owner: Uint8Array): Promise<boolean> {
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    try {
+      await objects.driver.write(key, owner, { ifAbsent: true, volatile: true });
+      return true;
+    } catch (error) {
+      if (!(error instanceof ObjectExists)) throw error;
+    }
+    if (!(await isLeftBehind(objects, key))) return false;
+    await breakLock(objects, key);
+  }
+  return false;
+}

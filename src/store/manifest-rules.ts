@@ -4,8 +4,9 @@ import { type ErrorEntry, RegistryError } from '../oci/errors.ts';
 import { type Manifest, mayBeAbsent } from '../oci/manifest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { hasBlob } from './blobs.ts';
-import { blobKey, revisionLinkKey } from './layout.ts';
+import { presentLink } from './links.ts';
 import type { Objects } from './objects.ts';
+import { presentSize } from './trash.ts';
 
 /** Missing references named in one answer; further ones are left out. */
 const MAX_NAMED = 100;
@@ -52,9 +53,11 @@ export async function checkReferences(
 
 async function hasManifest(objects: Objects, name: RepositoryName, { digest }: Descriptor): Promise<boolean> {
   if (!isDigest(digest)) return false;
-  const target = await objects.link(revisionLinkKey(name, digest));
+  const target = await presentLink(objects, name, 'revisions', digest, { mustStay: true });
   // An index may list plain blobs: containerd and buildkit keep caches in that form.
-  return target === undefined ? hasBlob(objects, name, digest) : objects.exists(blobKey(target));
+  return target === undefined
+    ? hasBlob(objects, name, digest)
+    : (await presentSize(objects, target)) !== undefined;
 }
 
 function missingReferences(missing: readonly Descriptor[]): RegistryError {

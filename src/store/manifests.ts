@@ -7,6 +7,7 @@ import { readStoredManifest } from '../oci/stored-manifest.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
 import type { Content, Manifests, StoredManifest } from '../oci/registry.ts';
 import { layersPrefix, blobKey, repositoryMarkKey, revisionLinkKey } from './layout.ts';
+import { deleteLink, presentLink } from './links.ts';
 import { type ManifestTools, readLinkedManifest, subjectOf, unknownManifest } from './linked-manifests.ts';
 import { checkReferences } from './manifest-rules.ts';
 import { linkBytes } from './objects.ts';
@@ -27,6 +28,8 @@ export class StoredManifests implements Manifests {
     const digest = isDigest(reference) ? reference : await this.#resolve(reference);
     const manifest = await readLinkedManifest(this.#tools, this.#name, digest);
     if (manifest === undefined) throw unknownManifest(reference);
+    // Who asks by digest may be about to push what refers to it; a tag's manifest is not collected.
+    if (digest === reference) await this.#tools.touches.touch(this.#name, 'revisions', digest);
     return manifest;
   }
 
@@ -51,6 +54,17 @@ export class StoredManifests implements Manifests {
     await checkReferences(objects, this.#name, manifest, rules);
     const content = { digest, size: bytes.byteLength, mediaType: manifest.mediaType };
     const subject = subjectOf(manifest);
+    const link = revisionLinkKey(this.#name, digest);
+    const wasThere = await objects.exists(link);
+    // What was there before the manifest may have been collected before its link was seen (links.ts).
+    const confirm = async () => {
+      try {
+        await checkReferences(objects, this.#name, manifest, rules);
+      } catch (error) {
+        if (!wasThere) await objects.driver.delete([link]);
+        throw error;
+      }
+    };
     const missing = async () => {
       const changes = await Promise.all([
         this.#bytesChange(digest, bytes),
@@ -62,7 +76,8 @@ export class StoredManifests implements Manifests {
       ]);
       return changes.filter((change) => change !== undefined);
     };
-    await writeTags(objects, this.#name, { tags, digest, missing, precondition });
+    await writeTags(objects, this.#name, { tags, digest, missing, confirm, precondition });
+    if (wasThere) await this.#tools.touches.touch(this.#name, 'revisions', digest, { mustStay: true });
     // They may have been on their way out when they were found (trash.ts).
     if ((await presentSize(objects, digest)) === undefined) {
       await objects.commit([{ write: blobKey(digest), bytes }]);
@@ -94,12 +109,14 @@ export class StoredManifests implements Manifests {
   async delete(digest: Digest): Promise<void> {
     const { objects } = this.#tools;
     const link = revisionLinkKey(this.#name, digest);
-    if (!(await objects.exists(link))) throw unknownManifest(digest);
+    if ((await presentLink(objects, this.#name, 'revisions', digest)) === undefined) {
+      throw unknownManifest(digest);
+    }
     // Damaged bytes must not keep a manifest from being deleted.
     const manifest = await readLinkedManifest(this.#tools, this.#name, digest).catch(() => undefined);
     // The link first: from then on no request, by digest or by tag, reaches the manifest. Whoever pushes it anew at
     // the same moment keeps what belongs to it.
-    await objects.driver.delete([link]);
+    await deleteLink(objects, this.#name, 'revisions', digest);
     const isGone = async () => !(await objects.exists(link));
     for await (const tag of tagsOf(objects, this.#name)) {
       await deleteTagWhere(objects, this.#name, tag, async (target) => target === digest && (await isGone()));

@@ -10,6 +10,7 @@ import {
   canListNames,
   canMove,
   canReadSmall,
+  canTouch,
   hasLocalFiles,
   type ListOptions,
   type ObjectInfo,
@@ -33,6 +34,7 @@ export class Objects {
   readonly #local;
   readonly #names;
   readonly #commits;
+  readonly #touches;
 
   constructor(driver: StorageDriver) {
     this.driver = driver;
@@ -41,6 +43,7 @@ export class Objects {
     this.#appends = canAppend(driver) ? driver : undefined;
     this.#local = hasLocalFiles(driver) ? driver : undefined;
     this.#commits = canCommit(driver) ? driver : undefined;
+    this.#touches = canTouch(driver) ? driver : undefined;
     this.#names = canListNames(driver) ? driver : undefined;
   }
 
@@ -149,6 +152,17 @@ export class Objects {
   async move(from: string, to: string, options: { volatile?: boolean } = {}): Promise<void> {
     if (this.#moves !== undefined) return this.#moves.move(from, to, options);
     await moveByCopy(this.driver, from, to, options);
+  }
+
+  /**
+   * Sets the time of an object's last change to now. Without the driver's help a small object is written anew, by which
+   * one that is deleted at the same moment can come back. @throws ObjectNotFound
+   */
+  async touch(key: string): Promise<void> {
+    if (this.#touches !== undefined) return this.#touches.touch(key);
+    const bytes = await this.bytes(key);
+    if (bytes === undefined) throw new ObjectNotFound(key);
+    await this.driver.write(key, bytes);
   }
 
   /** Opens an object to be written on; without the driver's help each append rewrites what came before. */

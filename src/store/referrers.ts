@@ -5,7 +5,8 @@ import { type Manifest } from '../oci/manifest.ts';
 import { readStoredManifest } from '../oci/stored-manifest.ts';
 import { isTag, type RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest, Referrers } from '../oci/registry.ts';
-import { referrerEntry, referrerKey, referrersPrefix, revisionLinkKey } from './layout.ts';
+import { referrerEntry, referrerKey, referrersPrefix } from './layout.ts';
+import { presentLink } from './links.ts';
 import { type ManifestTools, readLinkedManifest, subjectOf } from './linked-manifests.ts';
 import type { Objects } from './objects.ts';
 import { resolveTag } from './tags.ts';
@@ -54,7 +55,7 @@ export class StoredReferrers implements Referrers {
     })) {
       const descriptor = parseDescriptor(await objects.bytes(key));
       if (descriptor === undefined || !matches(descriptor, query)) continue;
-      if (!(await objects.exists(revisionLinkKey(this.#name, descriptor.digest)))) continue;
+      if ((await presentLink(objects, this.#name, 'revisions', descriptor.digest)) === undefined) continue;
       entries.push({ name: key.slice(prefix.length), descriptor });
       if (entries.length > query.limit) break;
     }

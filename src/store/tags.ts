@@ -143,11 +143,16 @@ export async function writeTags(
     readonly tags: readonly Tag[];
     readonly digest: Digest;
     readonly missing: () => Promise<readonly Change[]>;
+    /** Called when those changes are durable; what it throws keeps the tags where they are. */
+    readonly confirm: () => Promise<void>;
     readonly precondition: ((current: Digest | null) => void) | undefined;
   },
 ): Promise<void> {
-  const { tags, digest, missing, precondition } = change;
-  if (tags.length === 0) return objects.commit(await missing());
+  const { tags, digest, missing, confirm, precondition } = change;
+  if (tags.length === 0) {
+    await objects.commit(await missing());
+    return confirm();
+  }
   const locks = tags.map((tag) => tagLockKey(name, tag));
   await withLocks(objects, locks, async () => {
     const current = await Promise.all(tags.map((tag) => resolveTag(objects, name, tag)));
@@ -160,6 +165,7 @@ export async function writeTags(
       }),
     );
     await objects.commit([...(await missing()), ...history.filter((entry) => entry !== undefined)]);
+    await confirm();
     const settled = await Promise.all(
       tags.map((tag) => objects.hasSettledLink(tagCurrentKey(name, tag), digest)),
     );

@@ -14,7 +14,7 @@ import { firstAfter, ObjectNotFound } from '../drivers/driver.ts';
 import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { listRepositories } from './catalog.ts';
-import { blobKey, layersPrefix, revisionsPrefix, trashKey, TRASH } from './layout.ts';
+import { blobKey, type LinkKind, linksPrefix, trashedLinksPrefix, trashKey, TRASH } from './layout.ts';
 import type { Objects } from './objects.ts';
 
 /**
@@ -99,8 +99,8 @@ async function linkedAmong(objects: Objects, digests: ReadonlySet<Digest>): Prom
   for (let last: RepositoryName | undefined; ;) {
     const page = await listRepositories(objects, { limit: PAGE, ...(last === undefined ? {} : { last }) });
     for (const name of page.items) {
-      await addLinked(objects, layersPrefix(name), digests, linked);
-      await addLinked(objects, revisionsPrefix(name), digests, linked);
+      for (const kind of ['layers', 'revisions'] as const)
+        await addLinked(objects, name, kind, digests, linked);
     }
     last = page.items.at(-1);
     if (!page.more || last === undefined || linked.size === digests.size) return linked;
@@ -110,22 +110,35 @@ async function linkedAmong(objects: Objects, digests: ReadonlySet<Digest>): Prom
 
 async function addLinked(
   objects: Objects,
-  prefix: string,
+  name: RepositoryName,
+  kind: LinkKind,
   digests: ReadonlySet<Digest>,
   linked: Set<Digest>,
 ): Promise<void> {
+  const prefix = linksPrefix(name, kind);
   for (const algorithm of await objects.names(prefix)) {
     if (algorithm.startsWith('_')) continue;
     const names = await objects.names(`${prefix}${algorithm}/`);
-    // A link may name bytes of another algorithm than its own path (layout.ts): those of sha512 are all read.
-    const candidates =
-      algorithm === 'sha256'
-        ? [...digests].flatMap((digest) => (algorithmOf(digest) === 'sha256' ? [hexOf(digest)] : []))
-        : names;
-    for (const hex of candidates) {
-      if (names[firstAfter(names, hex) - 1] !== hex) continue;
+    for (const hex of candidates(names, algorithm, digests)) {
       const target = await objects.link(`${prefix}${algorithm}/${hex}/link`);
       if (target !== undefined && digests.has(target)) linked.add(target);
     }
   }
+  // What is on its way out may come back (links.ts).
+  const trashed = trashedLinksPrefix(name, kind);
+  for (const entry of await objects.names(trashed)) {
+    const target = await objects.link(trashed + entry);
+    if (target !== undefined && digests.has(target)) linked.add(target);
+  }
+}
+
+/** Those of the names that may be links to one of the digests. */
+function candidates(names: readonly string[], algorithm: string, digests: ReadonlySet<Digest>): string[] {
+  // A link may name bytes of another algorithm than its own path (layout.ts): those of sha512 are all read.
+  if (algorithm !== 'sha256') return [...names];
+  if (digests.size > names.length) return names.filter((hex) => digests.has(`sha256:${hex}` as Digest));
+  return [...digests].flatMap((digest) => {
+    const hex = hexOf(digest);
+    return algorithmOf(digest) === 'sha256' && names[firstAfter(names, hex) - 1] === hex ? [hex] : [];
+  });
 }

@@ -43,7 +43,7 @@ export function openCache({ url, upstream = {}, ...settings }: CacheSettings): T
   const another = (more: Partial<Pick<ProxyOptions, 'readOnly'>> = {}) =>
     new ProxyRegistry({
       own,
-      cache: new LocalRegistry(driver, UNCHECKED),
+      cache: new LocalRegistry(driver, UNCHECKED, Number.POSITIVE_INFINITY),
       storage: objects,
       reclaim: async (digests) => void (await discardUnlinked(objects, digests)),
       upstreams: [{ name: 'lab', url, tagTtlMs: 60_000, ttlMs: 0, timeoutMs: 2_000, ...upstream }],

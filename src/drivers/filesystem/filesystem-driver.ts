@@ -10,6 +10,7 @@ import {
   rmSync,
   statSync,
   unlinkSync,
+  utimesSync,
   write,
   writeSync,
 } from 'node:fs';
@@ -34,6 +35,7 @@ import {
   type ReadsSmall,
   type StorageDriver,
   StorageFailure,
+  type Touches,
   type WriteOptions,
 } from '../driver.ts';
 import { openAppend } from './append-writer.ts';
@@ -62,7 +64,7 @@ const FILE_SLICE = Symbol.for('entrepot.fileSlice');
 const SAFE_KEY = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\0]+$/;
 
 export class FilesystemDriver
-  implements StorageDriver, Appends, Moves, Commits, ReadsSmall, ListsNames, LocalFiles
+  implements StorageDriver, Appends, Moves, Commits, ReadsSmall, ListsNames, LocalFiles, Touches
 {
   readonly #root: string;
   readonly #own: string;
@@ -212,6 +214,18 @@ export class FilesystemDriver
       if (!isAbsent(error)) throw error;
       makeDirectory(this.#temporary);
       return openSync(path, 'wx', 0o644);
+    }
+  }
+
+  touch(key: string): Promise<void> {
+    const path = this.#path(key);
+    if (this.#fileStats(key) === undefined) return Promise.reject(new ObjectNotFound(key));
+    const now = new Date();
+    try {
+      utimesSync(path, now, now);
+      return Promise.resolve();
+    } catch (error) {
+      return Promise.reject(isAbsent(error) ? new ObjectNotFound(key) : storageError(error, key, path));
     }
   }
 
