@@ -1,4 +1,4 @@
-import { isRepositoryName } from '../oci/name.ts';
+import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
 import { findUploadFile } from './claims.ts';
 import { REPOSITORIES, uploadsPrefix } from './layout.ts';
 import type { Objects } from './objects.ts';
@@ -17,6 +17,14 @@ export async function* abandonedUploads(
       if (key.endsWith('/') && (await lastTouched(objects, key)) < before) yield key;
     }
   }
+}
+
+/** Whether something is being uploaded to the repository: begun or written to after `since` (milliseconds since 1970). */
+export async function pushUnderWay(objects: Objects, name: RepositoryName, since: number): Promise<boolean> {
+  for await (const { key } of objects.level(uploadsPrefix(name))) {
+    if (key.endsWith('/') && (await lastTouched(objects, key)) > since) return true;
+  }
+  return false;
 }
 
 async function* uploadFolders(

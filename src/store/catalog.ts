@@ -5,7 +5,9 @@ import { REPOSITORIES, repositoryPrefix } from './layout.ts';
 import type { Objects } from './objects.ts';
 
 /** What a repository's folder holds when there is content in it; an upload alone does not make a repository. */
-const CONTENT = new Set(['_layers', '_manifests']);
+const CONTENT: ReadonlySet<string> = new Set(['_layers', '_manifests']);
+/** With what is on its way out and may come back (links.ts). */
+const CONTENT_AND_TRASH: ReadonlySet<string> = new Set([...CONTENT, '_trash']);
 
 /**
  * A page of the names of repositories, found by an ordered walk that begins at `last`. It costs one look at each
@@ -14,8 +16,9 @@ const CONTENT = new Set(['_layers', '_manifests']);
 export async function listRepositories(
   objects: Objects,
   { last, limit, signal }: PageRequest,
+  { withTrash = false }: { readonly withTrash?: boolean } = {},
 ): Promise<Page<RepositoryName>> {
-  const walk = new Walk(objects, limit, signal);
+  const walk = new Walk(objects, limit, withTrash ? CONTENT_AND_TRASH : CONTENT, signal);
   const more = await walk.below(
     '',
     await objects.names(REPOSITORIES),
@@ -24,13 +27,44 @@ export async function listRepositories(
   return { items: walk.found, more };
 }
 
+/** Repositories on a page of the walk. */
+const PAGE = 100;
+
+/**
+ * All repositories after `last`, those too of which everything lies in the trash. A repository that comes while they are
+ * listed may be missing.
+ */
+export async function* allRepositories(
+  objects: Objects,
+  { last, signal }: { readonly last?: RepositoryName | undefined; readonly signal?: AbortSignal } = {},
+): AsyncGenerator<RepositoryName, undefined> {
+  for (let after = last; ;) {
+    const request = {
+      limit: PAGE,
+      ...(after === undefined ? {} : { last: after }),
+      ...(signal && { signal }),
+    };
+    const page = await listRepositories(objects, request, { withTrash: true });
+    yield* page.items;
+    after = page.items.at(-1);
+    if (!page.more || after === undefined) return undefined;
+  }
+}
+
 class Walk {
   readonly found: RepositoryName[] = [];
   readonly #objects: Objects;
   readonly #limit: number;
+  readonly #content: ReadonlySet<string>;
   readonly #signal: AbortSignal | undefined;
 
-  constructor(objects: Objects, limit: number, signal: AbortSignal | undefined) {
+  constructor(
+    objects: Objects,
+    limit: number,
+    content: ReadonlySet<string>,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#content = content;
     this.#objects = objects;
     this.#limit = limit;
     this.#signal = signal;
@@ -54,7 +88,7 @@ class Walk {
       this.#signal?.throwIfAborted();
       const listed = this.#objects.names(`${REPOSITORIES}${name}/`);
       const entries = listed instanceof Promise ? await listed : listed;
-      if (entries.some((entry) => CONTENT.has(entry))) {
+      if (entries.some((entry) => this.#content.has(entry))) {
         if (this.found.length === this.#limit) return true;
         this.found.push(name);
       }

@@ -6,6 +6,7 @@
  *     docker/registry/v2/
  *       _entrepot/tmp/                                   * files that are being written
  *       _entrepot/trash/                                 * bytes that nobody links to, for a while (trash.ts)
+ *       _entrepot/gc/                                    * how far the collector came, and who collects (upkeep/collect.ts)
  *       _entrepot/cache/                                 * what the cache of other registries remembers (proxy/cache-state.ts)
  *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
  *       repositories/<name>/
@@ -37,6 +38,9 @@ const ROOT = 'docker/registry/v2';
  */
 export const DRIVER_FOLDER = `${ROOT}/_entrepot`;
 
+/** What the collector remembers between two runs, and who collects (upkeep/collect.ts). */
+export const COLLECTOR = `${DRIVER_FOLDER}/gc/`;
+
 export const TRASH = `${DRIVER_FOLDER}/trash/`;
 
 export function trashKey(digest: Digest): string {
@@ -49,9 +53,11 @@ function path(digest: Digest): string {
   return `${algorithmOf(digest)}/${hexOf(digest)}`;
 }
 
+export const BLOBS = `${ROOT}/blobs/`;
+
 export function blobKey(digest: Digest): string {
   const hex = hexOf(digest);
-  return `${ROOT}/blobs/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}/data`;
+  return `${BLOBS}${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}/data`;
 }
 
 /** Prefix of all that belongs to a repository, and of the repositories below it. */

@@ -11,13 +11,15 @@
 import { ObjectNotFound, StorageFailure } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
+import { referencesOf } from '../oci/references.ts';
 import { Recent } from '../recent.ts';
-import { type LinkKind, linkKey, trashedLinkKey } from './layout.ts';
+import { blobKey, type LinkKind, linkKey, trashedLinkKey } from './layout.ts';
 import type { Objects } from './objects.ts';
+import { presentSize } from './trash.ts';
 
 /**
  * The digest that a repository's link names, undefined when there is no such link. One that lies in the trash is brought
- * back and counts as new. Where it cannot be, as in a storage that is not to be written to, it is found all the same unless
+ * back and counts as new; a manifest only with all that it refers to, else it is gone. Where it cannot be, as in a storage that is not to be written to, it is found all the same unless
  * `mustStay`, for who relies on its being there later. @throws StorageFailure with `mustStay`
  */
 export async function presentLink(
@@ -35,12 +37,42 @@ export async function presentLink(
   // Somebody else may have brought it back in between.
   if (target === undefined) return objects.link(key);
   try {
-    await objects.writeLink(key, target);
-    await objects.driver.delete([trashed]);
+    if (kind === 'revisions' && !(await bringBackReferences(objects, name, target))) return undefined;
+    await restoreLink(objects, name, kind, digest, target);
   } catch (error) {
     if (mustStay || !(error instanceof StorageFailure)) throw error;
   }
   return target;
+}
+
+/** Puts a link that lies in the trash back in its place, as a new one. */
+export async function restoreLink(
+  objects: Objects,
+  name: RepositoryName,
+  kind: LinkKind,
+  digest: Digest,
+  target: Digest,
+): Promise<void> {
+  await objects.writeLink(linkKey(name, kind, digest), target);
+  await objects.driver.delete([trashedLinkKey(name, kind, digest)]);
+}
+
+/** What a manifest refers to may be in the trash like itself, or have left it already. @returns whether all of it is there */
+async function bringBackReferences(
+  objects: Objects,
+  name: RepositoryName,
+  manifest: Digest,
+): Promise<boolean> {
+  if ((await presentSize(objects, manifest)) === undefined) return false;
+  const bytes = await objects.bytes(blobKey(manifest));
+  if (bytes === undefined) return false;
+  for (const digest of referencesOf(bytes).required) {
+    const target =
+      (await presentLink(objects, name, 'layers', digest, { mustStay: true })) ??
+      (await presentLink(objects, name, 'revisions', digest, { mustStay: true }));
+    if (target === undefined || (await presentSize(objects, target)) === undefined) return false;
+  }
+  return true;
 }
 
 /** Deletes a link, also one that lies in the trash. Visible at once to everybody. */

@@ -117,7 +117,7 @@ export async function withLease<T>(
     return { result: await work(lost.signal) };
   } finally {
     clearInterval(timer);
-    if (!lost.signal.aborted) await objects.driver.delete([key], { volatile: true }).catch(() => undefined);
+    if (!lost.signal.aborted) await objects.driver.delete([key]).catch(() => undefined);
     endOwner(owner);
   }
 }

@@ -13,7 +13,7 @@
 import { firstAfter, ObjectNotFound } from '../drivers/driver.ts';
 import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
-import { listRepositories } from './catalog.ts';
+import { allRepositories } from './catalog.ts';
 import { blobKey, type LinkKind, linksPrefix, trashedLinksPrefix, trashKey, TRASH } from './layout.ts';
 import type { Objects } from './objects.ts';
 
@@ -35,7 +35,12 @@ export async function presentSize(objects: Objects, digest: Digest): Promise<num
   return (await restore(objects, digest)) ? objects.size(blobKey(digest)) : undefined;
 }
 
-async function restore(objects: Objects, digest: Digest): Promise<boolean> {
+/**
+ * Brings bytes back from the trash, also where somebody has pushed them anew meanwhile: they are the same, and to move them
+ * is the one way to take them from the trash that cannot lose them to who discards at the same moment.
+ * @returns whether the bytes are there
+ */
+export async function restore(objects: Objects, digest: Digest): Promise<boolean> {
   const key = trashKey(digest);
   try {
     if (!(await objects.exists(key))) return await objects.exists(blobKey(digest));
@@ -60,14 +65,7 @@ export async function discardUnlinked(
   const linked = await linkedAmong(objects, new Set(digests));
   const moved: Digest[] = [];
   for (const digest of digests) {
-    if (linked.has(digest) || !(await objects.exists(blobKey(digest)))) continue;
-    await objects.driver.write(trashKey(digest) + MARK, new Uint8Array(), { volatile: true });
-    try {
-      await objects.move(blobKey(digest), trashKey(digest), { volatile: true });
-      moved.push(digest);
-    } catch (error) {
-      if (!(error instanceof ObjectNotFound)) throw error;
-    }
+    if (!linked.has(digest) && (await moveToTrash(objects, digest))) moved.push(digest);
   }
   if (moved.length === 0) return [];
   const wanted = await linkedAmong(objects, new Set(moved));
@@ -75,37 +73,76 @@ export async function discardUnlinked(
   return moved.filter((digest) => !wanted.has(digest));
 }
 
+/** The first half of discarding: links have to be looked for again afterwards. @returns whether there was anything */
+export async function moveToTrash(objects: Objects, digest: Digest): Promise<boolean> {
+  if (!(await objects.exists(blobKey(digest)))) return false;
+  await objects.driver.write(trashKey(digest) + MARK, new Uint8Array(), { volatile: true });
+  try {
+    await objects.move(blobKey(digest), trashKey(digest), { volatile: true });
+    return true;
+  } catch (error) {
+    if (error instanceof ObjectNotFound) return false;
+    throw error;
+  }
+}
+
+/**
+ * What lies in the trash, and since when (milliseconds since 1970). Marks without bytes, as bytes that are brought back can
+ * leave them, go when they are older than `TRASH_KEPT_FOR`; bytes without a mark get one.
+ */
+export async function* trashed(
+  objects: Objects,
+  now: number,
+): AsyncGenerator<{ readonly digest: Digest; readonly since: number }, undefined> {
+  let bytesAt = '';
+  for await (const { key, modified } of objects.driver.list(TRASH)) {
+    const isMark = key.endsWith(MARK);
+    const entry = isMark ? key.slice(0, -MARK.length) : key;
+    const digest = entry.slice(TRASH.length).replace('-', ':');
+    if (!isDigest(digest)) continue;
+    if (!isMark) {
+      bytesAt = entry;
+      if (!(await objects.exists(entry + MARK))) {
+        await objects.driver.write(entry + MARK, new Uint8Array(), { volatile: true });
+      }
+    } else if (bytesAt === entry) yield { digest, since: modified };
+    // The mark alone: somebody may be about to move bytes here, with a younger one.
+    else if (now - modified >= TRASH_KEPT_FOR) await objects.driver.delete([key]);
+  }
+  return undefined;
+}
+
+/** Deletes bytes in the trash for good. */
+export async function deleteTrashed(objects: Objects, digests: readonly Digest[]): Promise<void> {
+  await objects.driver.delete(digests.flatMap((digest) => [trashKey(digest), trashKey(digest) + MARK]));
+}
+
 /** Deletes what has been in the trash for its time. */
 export async function emptyTrash(objects: Objects, now: number, keptFor = TRASH_KEPT_FOR): Promise<void> {
   const old: Digest[] = [];
-  for await (const { key, modified } of objects.driver.list(TRASH)) {
-    const digest = key.slice(TRASH.length, -MARK.length).replace('-', ':');
-    if (key.endsWith(MARK) && now - modified >= keptFor && isDigest(digest)) old.push(digest);
-  }
+  for await (const { digest, since } of trashed(objects, now)) if (now - since >= keptFor) old.push(digest);
   if (old.length === 0) return;
   // A crash may have come between a move and the second look.
   const wanted = await linkedAmong(objects, new Set(old));
   for (const digest of wanted) await restore(objects, digest);
-  const gone = old.filter((digest) => !wanted.has(digest)).map((digest) => trashKey(digest));
-  await objects.driver.delete(
-    gone.flatMap((key) => [key, key + MARK]),
-    { volatile: true },
+  await deleteTrashed(
+    objects,
+    old.filter((digest) => !wanted.has(digest)),
   );
 }
 
 /** Those of the digests to which any repository has a link. */
 async function linkedAmong(objects: Objects, digests: ReadonlySet<Digest>): Promise<ReadonlySet<Digest>> {
   const linked = new Set<Digest>();
-  for (let last: RepositoryName | undefined; ;) {
-    const page = await listRepositories(objects, { limit: PAGE, ...(last === undefined ? {} : { last }) });
-    for (const name of page.items) {
-      for (const kind of ['layers', 'revisions'] as const)
-        await addLinked(objects, name, kind, digests, linked);
-    }
-    last = page.items.at(-1);
-    if (!page.more || last === undefined || linked.size === digests.size) return linked;
-    await new Promise((resolve) => setImmediate(resolve));
+  let looked = 0;
+  for await (const name of allRepositories(objects)) {
+    for (const kind of ['layers', 'revisions'] as const)
+      await addLinked(objects, name, kind, digests, linked);
+    if (linked.size === digests.size) break;
+    looked += 1;
+    if (looked % PAGE === 0) await new Promise((resolve) => setImmediate(resolve));
   }
+  return linked;
 }
 
 async function addLinked(

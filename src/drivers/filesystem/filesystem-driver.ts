@@ -244,6 +244,7 @@ export class FilesystemDriver
     const target = this.#path(to);
     try {
       const changed = placeFile(source, target, () => this.#fileStats(from) !== undefined);
+      if (dirname(source) !== dirname(target)) this.#prune(dirname(source));
       if (options.volatile !== true) await syncDirectories(changed);
     } catch (error) {
       if (isAbsent(error) && this.#fileStats(from) === undefined) throw new ObjectNotFound(from);

@@ -1,0 +1,108 @@
+/** How far a run of the collector came, so that the next one goes on from there. */
+import { COLLECTOR } from '../store/layout.ts';
+import type { Objects } from '../store/objects.ts';
+import { DigestSet } from './digest-set.ts';
+
+/** Milliseconds between two notes. */
+const SAVE_EVERY = 60_000;
+/** A run that was left longer ago (milliseconds) begins anew: what it saw has changed too much to be worth going on. */
+const GOOD_FOR = 24 * 60 * 60_000;
+
+const NOTE = `${COLLECTOR}progress`;
+const SET = `${COLLECTOR}linked`;
+
+type Phase = 'repositories' | 'blobs';
+
+interface Note {
+  readonly phase: Phase;
+  readonly last: string;
+  /** Bytes of the set that belongs to it. */
+  readonly size: number;
+}
+
+/**
+ * The phase of a run, the last thing done in it, and the bytes that have a link. That others have linked to more since does no
+ * harm: what is removed is looked for once more.
+ */
+export class CollectProgress {
+  phase: Phase = 'repositories';
+  /** The last repository that was visited, or the last place of blobs; '' before the first. */
+  last = '';
+  linked = new DigestSet();
+  readonly #objects: Objects;
+  readonly #now: () => number;
+  readonly #isKept: boolean;
+  #savedAt: number;
+
+  private constructor(objects: Objects, now: () => number, isKept: boolean) {
+    this.#objects = objects;
+    this.#now = now;
+    this.#isKept = isKept;
+    this.#savedAt = now();
+  }
+
+  /**
+   * Goes on with a run that was stopped, or begins one. Without `isKept` it is a whole one, and nothing is noted: a dry run's,
+   * or one that does not look again at what it removes.
+   */
+  static async open(
+    objects: Objects,
+    { now, isKept }: { readonly now: () => number; readonly isKept: boolean },
+  ): Promise<CollectProgress> {
+    const progress = new CollectProgress(objects, now, isKept);
+    if (isKept) await progress.#read();
+    return progress;
+  }
+
+  async #read(): Promise<void> {
+    const modified = (await this.#objects.info(NOTE))?.modified;
+    if (modified === undefined || this.#now() - modified > GOOD_FOR) return;
+    const note = parseNote(await this.#objects.bytes(NOTE));
+    const bytes = await this.#objects.bytes(SET);
+    if (note === undefined || bytes?.byteLength !== note.size) return;
+    const linked = DigestSet.from(bytes);
+    if (linked === undefined) return;
+    this.phase = note.phase;
+    this.last = note.last;
+    this.linked = linked;
+  }
+
+  async enter(phase: Phase): Promise<void> {
+    this.phase = phase;
+    this.last = '';
+    if (this.#now() - this.#savedAt > SAVE_EVERY) await this.save();
+  }
+
+  /** @throws the signal's reason */
+  async reached(last: string, signal: AbortSignal): Promise<void> {
+    this.last = last;
+    if (this.#now() - this.#savedAt > SAVE_EVERY) await this.save();
+    signal.throwIfAborted();
+  }
+
+  /** The note last, and away before the set changes: it never belongs to another set. */
+  async save(): Promise<void> {
+    if (!this.#isKept) return;
+    this.#savedAt = this.#now();
+    const bytes = this.linked.bytes();
+    const note: Note = { phase: this.phase, last: this.last, size: bytes.byteLength };
+    await this.#objects.driver.delete([NOTE]);
+    await this.#objects.driver.write(SET, bytes);
+    await this.#objects.driver.write(NOTE, Buffer.from(JSON.stringify(note)));
+  }
+
+  /** The run is done. */
+  async end(): Promise<void> {
+    if (this.#isKept) await this.#objects.driver.delete([NOTE, SET]);
+  }
+}
+
+function parseNote(bytes: Uint8Array | undefined): Note | undefined {
+  try {
+    const { phase, last, size } = JSON.parse(Buffer.from(bytes ?? []).toString()) as Partial<Note>;
+    if ((phase !== 'repositories' && phase !== 'blobs') || typeof last !== 'string') return undefined;
+    return typeof size === 'number' ? { phase, last, size } : undefined;
+  } catch {
+    return undefined;
+  }
+}

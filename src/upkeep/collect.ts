@@ -1,0 +1,119 @@
+/**
+ * The collector: removes what nothing needs any more, while others push and pull. Why that is safe is told in
+ * docs/decisions/0008; the pieces are in store/links.ts and store/trash.ts.
+ *
+ *     1. each repository:  marks what stays, sets aside links to the rest        (collect-links.ts)
+ *     2. a moment later:   looks again at what was set aside, deletes it or brings it back
+ *     3. each blob:        bytes without any link go to the trash                (collect-blobs.ts)
+ *     4. looks at all links again, waits for readers, deletes what is in the trash
+ *
+ * Without a server that uses the storage 2 and 4 are not needed. A run that is stopped goes on where it was
+ * (collect-progress.ts); one that dies leaves only what the next one looks at again.
+ */
+import type { RepositoryName } from '../oci/name.ts';
+import { allRepositories } from '../store/catalog.ts';
+import { COLLECTOR } from '../store/layout.ts';
+import { withLease } from '../store/locks.ts';
+import { BlobCollector } from './collect-blobs.ts';
+import { LinkCollector } from './collect-links.ts';
+import { CollectProgress } from './collect-progress.ts';
+import type { Job, JobContext, JobSummary } from './job.ts';
+
+/** Milliseconds that a link is left in the trash before it is looked at again; pushes take less between their two looks. */
+const LINKS_KEPT_FOR = 10_000;
+/** Bytes this young (milliseconds) are not even set aside beside a server: their link may be younger than our look. */
+const YOUNG = 60_000;
+
+export interface CollectOptions {
+  /** Only tells what would be removed. */
+  readonly dryRun: boolean;
+  /** Milliseconds after it was last pushed or asked for at which something unneeded may go. */
+  readonly graceMs: number;
+  /** Milliseconds after which a manifest without a tag goes; undefined where it stays. */
+  readonly untaggedAfterMs: (name: RepositoryName) => number | undefined;
+  /** Whether a repository holds content of another registry, of which the links have rules of their own. */
+  readonly isCached: (name: RepositoryName) => boolean;
+  /** Milliseconds since 1970, by the storage's clock. */
+  readonly now?: () => number;
+  /** Waits so many milliseconds. */
+  readonly wait?: (milliseconds: number) => Promise<void>;
+}
+
+/** Another process collects: there is nothing to do here. */
+export class AlreadyCollecting extends Error {
+  override readonly name = 'AlreadyCollecting';
+  constructor() {
+    super('the storage is being collected by another process already');
+  }
+}
+
+/** Collects. @throws AlreadyCollecting; the signal's reason */
+export const collect: Job<CollectOptions> = async (context, options) => {
+  const done = await withLease(context.objects, `${COLLECTOR}lock`, (lost) =>
+    run({ ...context, signal: AbortSignal.any([context.signal, lost]) }, options),
+  );
+  if (done === undefined) throw new AlreadyCollecting();
+  return done.result;
+};
+
+async function run(context: JobContext, options: CollectOptions): Promise<JobSummary> {
+  const { dryRun, now = Date.now } = options;
+  const wait = options.wait ?? waiter(context.signal);
+  const started = now();
+  const links = new LinkCollector(context, { ...options, now });
+  const blobs = new BlobCollector(context, { dryRun, before: started - YOUNG, now, wait });
+  const progress = await CollectProgress.open(context.objects, { now, isKept: !dryRun && !context.exclusive });
+  try {
+    if (progress.phase === 'repositories') {
+      const aside = await visitAll(context, links, progress);
+      if (aside.length > 0) {
+        await wait(LINKS_KEPT_FOR);
+        for (const [index, name] of aside.entries()) {
+          context.signal.throwIfAborted();
+          context.progress('looking again', index, aside.length);
+          await links.settle(name, progress.linked);
+        }
+      }
+      await progress.enter('blobs');
+    }
+    await blobs.collect(progress.linked, progress.last, (place) => progress.reached(place, context.signal));
+    await blobs.settle();
+  } catch (error) {
+    if (context.signal.aborted) await progress.save();
+    throw error;
+  }
+  await progress.end();
+  const seconds = Math.round((now() - started) / 100) / 10;
+  return { ...links.counts, ...blobs.counts, seconds, dryRun };
+}
+
+/** @returns the repositories in which something was set aside */
+async function visitAll(
+  { objects, progress: tell, signal }: JobContext,
+  links: LinkCollector,
+  progress: CollectProgress,
+): Promise<RepositoryName[]> {
+  const aside: RepositoryName[] = [];
+  const last = progress.last === '' ? undefined : (progress.last as RepositoryName);
+  for await (const name of allRepositories(objects, { last, signal })) {
+    if (await links.visit(name, progress.linked)) aside.push(name);
+    tell('repositories', links.counts.repositories);
+    await progress.reached(name, signal);
+  }
+  return aside;
+}
+
+function waiter(signal: AbortSignal): (milliseconds: number) => Promise<void> {
+  return (milliseconds) =>
+    new Promise((resolve, reject) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', end);
+        if (signal.aborted) reject(signal.reason as Error);
+        else resolve();
+      };
+      const timer = setTimeout(end, Math.max(0, milliseconds));
+      signal.addEventListener('abort', end);
+      if (signal.aborted) end();
+    });
+}

@@ -1,0 +1,106 @@
+/** What of a repository has to stay. */
+import type { Digest } from '../oci/digest.ts';
+import type { RepositoryName } from '../oci/name.ts';
+import { type References, referencesOf } from '../oci/references.ts';
+import { Recent } from '../recent.ts';
+import { blobKey, trashKey } from '../store/layout.ts';
+import { type RepositoryLink, repositoryLinks, targetOf } from '../store/repository-links.ts';
+import { resolveTag, tagsOf } from '../store/tags.ts';
+import { DigestSet } from './digest-set.ts';
+import type { JobContext } from './job.ts';
+
+/** Manifests of which the references are remembered while one repository is looked at. */
+const MAX_REMEMBERED = 20_000;
+
+export interface Marks {
+  /** All manifests of the repository, in no order; those that lie in the trash too. */
+  readonly revisions: ReadonlyMap<Digest, RepositoryLink>;
+  /** The manifests that stay. */
+  readonly manifests: DigestSet;
+  /** What those refer to. */
+  readonly content: DigestSet;
+  /** Manifests that stay and of which the bytes are gone: nobody knows what they refer to. */
+  readonly unreadable: readonly Digest[];
+}
+
+/**
+ * Marks what stays. A manifest stays when a tag points at it, when it is a child of an index that stays, when its subject
+ * stays, or when it was asked for or pushed after `untaggedSince` (milliseconds since 1970); without `untaggedSince` all
+ * stay but those in the trash that nothing refers to.
+ */
+export async function markRepository(
+  { objects, pace }: Pick<JobContext, 'objects' | 'pace'>,
+  name: RepositoryName,
+  { untaggedSince, graceSince }: { readonly untaggedSince: number | undefined; readonly graceSince: number },
+): Promise<Marks> {
+  const revisions = new Map<Digest, RepositoryLink>();
+  for await (const link of repositoryLinks(objects, name, 'revisions')) {
+    if (!revisions.has(link.digest)) revisions.set(link.digest, link);
+    const wait = pace(1);
+    if (wait !== undefined) await wait;
+  }
+  const remembered = new Recent<References>({ most: MAX_REMEMBERED });
+  const read = async (digest: Digest, link: RepositoryLink): Promise<References | undefined> => {
+    const known = remembered.get(digest);
+    if (known !== undefined) return known;
+    const wait = pace(1);
+    if (wait !== undefined) await wait;
+    const target = await targetOf(objects, link);
+    const bytes = (await objects.bytes(blobKey(target))) ?? (await objects.bytes(trashKey(target)));
+    if (bytes === undefined) return undefined;
+    const references = referencesOf(bytes);
+    remembered.set(digest, references);
+    return references;
+  };
+
+  const manifests = new DigestSet(revisions.size);
+  const content = new DigestSet(revisions.size * 4);
+  const unreadable: Digest[] = [];
+  const referrers = new Map<Digest, Digest[]>();
+  const queue: Digest[] = [];
+  const keep = (digest: Digest): void => {
+    if (revisions.has(digest) && manifests.add(digest)) queue.push(digest);
+  };
+  const follow = async (): Promise<void> => {
+    for (let digest = queue.pop(); digest !== undefined; digest = queue.pop()) {
+      const link = revisions.get(digest);
+      const references = link === undefined ? undefined : await read(digest, link);
+      for (const referrer of referrers.get(digest) ?? []) keep(referrer);
+      if (references === undefined) {
+        unreadable.push(digest);
+        continue;
+      }
+      for (const one of references.content) content.add(one);
+      for (const child of references.children) keep(child);
+    }
+  };
+  const isYoung = async ({ key }: RepositoryLink, since: number): Promise<boolean> =>
+    ((await objects.info(key))?.modified ?? 0) > since;
+
+  const anyTrashed = [...revisions.values()].some(({ trashed }) => trashed);
+  if (untaggedSince !== undefined || anyTrashed) {
+    for (const [digest, link] of revisions) {
+      const subject = (await read(digest, link))?.subject;
+      if (subject === undefined) continue;
+      const known = referrers.get(subject);
+      if (known === undefined) referrers.set(subject, [digest]);
+      else known.push(digest);
+    }
+  }
+  if (untaggedSince !== undefined || anyTrashed) {
+    for await (const tag of tagsOf(objects, name)) {
+      const digest = await resolveTag(objects, name, tag);
+      if (digest !== undefined) keep(digest);
+      const wait = pace(1);
+      if (wait !== undefined) await wait;
+    }
+    await follow();
+  }
+  for (const [digest, link] of revisions) {
+    if (manifests.has(digest)) continue;
+    const since = link.trashed ? graceSince : untaggedSince;
+    if (since === undefined || (await isYoung(link, since))) keep(digest);
+    await follow();
+  }
+  return { revisions, manifests, content, unreadable };
+}
