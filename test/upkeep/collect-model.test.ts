@@ -129,6 +129,7 @@ class Killed extends Error {
 type Action =
   | { kind: 'push'; name: string; layers: string[]; tag: string }
   | { kind: 'index'; name: string; layers: string[]; tag: string }
+  | { kind: 'adopt'; name: string; layers: string[]; tag: string }
   | { kind: 'refer'; name: string; layers: string[] }
   | { kind: 'delete tag'; name: string; tag: string }
   | { kind: 'mount'; name: string; from: string; layers: string[]; tag: string };
@@ -139,6 +140,7 @@ const layers = fc.uniqueArray(fc.constantFrom(...LAYERS), { minLength: 1, maxLen
 const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('push' as const), name, layers, tag }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('index' as const), name, layers, tag }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('adopt' as const), name, layers, tag }) },
   fc.record({ kind: fc.constant('refer' as const), name, layers }),
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('delete tag' as const), name, tag }) },
   fc.record({ kind: fc.constant('mount' as const), name, from: name, layers, tag }),
@@ -174,6 +176,14 @@ async function act(
       const key = `${one.name}:${one.tag}`;
       const deleted = await quietly(repository.tags.delete(tagOf(one.tag)).then(() => true));
       if (deleted === true) tell(key, 'none');
+      return;
+    }
+    case 'adopt': {
+      // An index of what is there already, as tools make it that send no layer.
+      const child = imageBytes({ layers: one.layers });
+      if ((await quietly(repository.manifests.get(sha256(child)))) === undefined) return;
+      const digest = await put(indexBytes([child]), OCI_INDEX, [one.tag]);
+      if (digest !== undefined) tell(`${one.name}:${one.tag}`, digest);
       return;
     }
     case 'mount':

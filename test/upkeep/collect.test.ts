@@ -217,6 +217,33 @@ describe('beside a server', () => {
     expect(await isWhole(current, 'team/app', 'index')).toBe(true);
   });
 
+  test('an image that is asked for between the second look and the deletion comes back with its layers', async () => {
+    const current = await open();
+    const repository = current.repository('team/app');
+    const image = await pushImage(repository, ['v1'], { layers: ['one'] });
+    await repository.tags.delete(tagOf('v1'));
+    const { driver } = current;
+    let asked: Promise<unknown> | undefined;
+    const watched = new Proxy(driver, {
+      get(target, property: keyof typeof driver) {
+        if (property !== 'delete') return (target[property] as (...some: unknown[]) => unknown).bind(target);
+        return async (keys: readonly string[]) => {
+          if (keys.some((key) => key.includes('_trash/'))) {
+            asked ??= repository.manifests.get(image.digest).then(async () => {
+              const bytes = indexBytes([image.bytes]);
+              await repository.manifests.put({ bytes, mediaType: OCI_INDEX, tags: [tagOf('index')] });
+            });
+            await asked;
+          }
+          await target.delete(keys);
+        };
+      },
+    });
+    await collectOnce(watched, { untagged: true, now: () => Date.now() + 60_000 });
+    expect(asked).toBeDefined();
+    expect(await isWhole(current, 'team/app', 'index')).toBe(true);
+  });
+
   test('a question of a pusher keeps a blob for the grace time', async () => {
     const current = await open();
     const repository = current.repository('team/app');
