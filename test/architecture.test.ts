@@ -29,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   proxy: ['oci', DRIVER],
   notifications: ['oci'],
   protocol: ['oci', ACCESS],
-  upkeep: ['oci', 'store'],
+  upkeep: ['oci', 'store', DRIVER],
   observe: [DRIVER, 'oci'],
   tls: [DRIVER, 'oci'],
   config: [],

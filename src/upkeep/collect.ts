@@ -62,7 +62,10 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
   const started = now();
   const links = new LinkCollector(context, { ...options, now });
   const blobs = new BlobCollector(context, { dryRun, before: started - YOUNG, now, wait });
-  const progress = await CollectProgress.open(context.objects, { now, isKept: !dryRun && !context.exclusive });
+  const progress = await CollectProgress.open(context.objects, {
+    now,
+    isKept: !dryRun && !context.exclusive,
+  });
   try {
     if (progress.phase === 'repositories') {
       const aside = await visitAll(context, links, progress);

@@ -48,9 +48,9 @@ class Turns {
 
   /** @returns when all of the work has ended */
   async run(work: readonly Promise<unknown>[]): Promise<void> {
-    let ended = false;
-    void Promise.allSettled(work).then(() => (ended = true));
-    while (!ended) {
+    const state = { ended: false };
+    void Promise.allSettled(work).then(() => (state.ended = true));
+    while (!state.ended) {
       await new Promise((resolve) => setImmediate(resolve));
       const choice = this.#choices[this.#next % this.#choices.length] ?? 0;
       this.#next += 1;
@@ -193,7 +193,9 @@ async function act(
           await bring(repository, layer);
       }
       break;
-    default:
+    case 'push':
+    case 'index':
+    case 'refer':
       for (const layer of one.layers) await bring(repository, layer);
   }
   await bring(repository, '{}');
