@@ -1,6 +1,6 @@
 /** The composition root: from the configuration to a wired registry. Only this file knows every room. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readCertificate, readPem } from './app-certificates.ts';
 import { ConfiguredAccess, type Peers } from './app-access.ts';
 import { sweepCache, wireProxy } from './app-proxy.ts';
 import { PLAIN_NAMES } from './auth/access.ts';
@@ -136,37 +136,6 @@ export function openStorage({ storage }: Config): StorageDriver {
   return driver;
 }
 
-/** @throws StartFailure */
-export function readCertificate({ http }: Config): App['tls'] {
-  if (http.tls === undefined) return undefined;
-  const { certificate, key, clientCas, clientAuth } = http.tls;
-  const pair = { certificate: readPem('certificate', certificate), key: readPem('key', key) };
-  if (clientCas.length === 0) return pair;
-  return {
-    ...pair,
-    clientCas: clientCas.map((path) => readPem('clientcas', path)).join('\n'),
-    clientAuth: CLIENT_AUTH[clientAuth],
-  };
-}
-
-/** By the names that `registry:2` has (and Go's crypto/tls). */
-const CLIENT_AUTH = {
-  'request-client-cert': 'request',
-  'require-any-client-cert': 'require-any',
-  'verify-client-cert-if-given': 'verify-if-given',
-  'require-and-verify-client-cert': 'require-and-verify',
-} as const;
-
-function readPem(name: string, path: string): string {
-  try {
-    const text = readFileSync(path, 'utf8');
-    if (text.includes('-----BEGIN ')) return text;
-    throw new Error('it is not a PEM file');
-  } catch (error) {
-    throw new StartFailure(`http.tls.${name}: ${path}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
 function settingsOf({ http, storage, catalog, tags, proxy }: Config): ProtocolSettings {
   return {
     prefix: http.prefix === '/' ? '' : http.prefix.slice(0, -1),
@@ -187,7 +156,7 @@ function settingsOf({ http, storage, catalog, tags, proxy }: Config): ProtocolSe
 /** What clients have to trust where the authority is our own. */
 function readRoot({ tls }: Config['http']): RootCa | undefined {
   if (tls?.localCa === undefined) return undefined;
-  return rootCaOf(readPem('auto', join(tls.localCa.folder, 'root.crt')));
+  return rootCaOf(readPem('http.tls.auto', join(tls.localCa.folder, 'root.crt')));
 }
 
 function rulesOf({ validation }: Config): ManifestRules {

@@ -50,6 +50,7 @@ const COMPOSITION = [
   'main.ts',
   'app.ts',
   'app-access.ts',
+  'app-certificates.ts',
   'app-proxy.ts',
   'app-tls.ts',
   'app-mdns.ts',

@@ -1,6 +1,7 @@
 /** `entrepot serve [FILE]`: the supervisor's process. It stays small; the workers load the registry. */
 import { availableParallelism } from 'node:os';
-import { loggerFor, openStorage, readCertificate } from '../app.ts';
+import { loggerFor, openStorage } from '../app.ts';
+import { readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import { openKeys } from '../app-access.ts';
 import { announce } from '../app-mdns.ts';

@@ -1,8 +1,8 @@
 /** A worker process of `entrepot serve`: a registry, and a listener on the shared address. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type App, createApp, IDLE_SECONDS, loggerFor, readCertificate } from '../app.ts';
+import { type App, createApp, IDLE_SECONDS, loggerFor } from '../app.ts';
+import { certificateFiles, readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import type { Config } from '../config/config.ts';
 import { fileSignature, watchConfig } from '../config/watch.ts';
@@ -65,35 +65,33 @@ export async function work(): Promise<void> {
   }
 }
 
-/** Takes up another certificate when its file changes, without ending a connection. */
+/** Takes up other certificates when their files change, without ending a connection. */
 function watchCertificate(config: Config, listener: Listener, log: Logger): () => void {
   const { tls } = config.http;
   if (tls === undefined) return () => undefined;
-  const signature = () => Promise.all([fileSignature(tls.certificate), fileSignature(tls.key)]).then(String);
-  let shown: string | undefined;
+  const files = certificateFiles(tls);
+  const signatures = () => Promise.all(files.map(fileSignature));
+  let shown: readonly string[] | undefined;
   /** Why the files could not be used, told once: they are looked at again until they can. */
   let told = '';
   const tell = (reason: string): void => {
     if (reason !== told)
-      log.error(`${tls.certificate} has changed and cannot be used: the one before is shown`, { reason });
+      log.error('a certificate has changed and cannot be used: those before are shown', { reason });
     told = reason;
   };
   const look = async (): Promise<void> => {
-    const now = await signature();
-    shown ??= now;
-    if (now === shown) return;
-    const pair = readCertificate(config);
-    if (pair === undefined) return;
-    // One that is half written, or of which the other half is to come, would be refused by every client.
-    if (!new X509Certificate(pair.certificate).checkPrivateKey(createPrivateKey(pair.key))) {
-      tell(`it does not fit ${tls.key}`);
-      return;
-    }
-    const renewed = await listener.renew(pair);
+    const now = await signatures();
+    const before = (shown ??= now);
+    const changed = files.filter((_, index) => now[index] !== before[index]).join(', ');
+    if (changed === '') return;
+    const certificates = readCertificate(config);
+    if (certificates === undefined) return;
+    const { certificate, key, named = [] } = certificates;
+    const renewed = await listener.renew({ certificate, key, named });
     shown = now;
     told = '';
-    if (renewed) log.info(`${tls.certificate} has changed: it is shown to who comes now`);
-    else log.warn(`${tls.certificate} has changed: it counts from the next start, or SIGHUP`);
+    if (renewed) log.info(`${changed} changed: it is shown to who comes now`);
+    else log.warn(`${changed} changed: it counts from the next start, or SIGHUP`);
   };
   let running = false;
   const timer = setInterval(() => {
@@ -106,7 +104,7 @@ function watchCertificate(config: Config, listener: Listener, log: Logger): () =
       });
   }, LOOK_AT_CERTIFICATE);
   timer.unref();
-  void signature().then((now) => (shown ??= now));
+  void signatures().then((now) => (shown ??= now));
   return () => clearInterval(timer);
 }
 

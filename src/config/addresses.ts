@@ -1,4 +1,5 @@
 /** Reading the addresses of the `http` section. */
+import { isIP } from 'node:net';
 
 /** A TCP address to listen on; an empty hostname means every address of the machine. */
 export interface TcpAddress {
@@ -52,4 +53,23 @@ export function formatTcpAddress({
 
 export function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '::1' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+/** Reads a DNS name that a certificate can be chosen by, in lower case; its first label may be `*`. */
+export function parseServerName(text: string): string | undefined {
+  const name = text.toLowerCase();
+  const isName =
+    /^(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*$/.test(name);
+  // The names of addresses are not asked for (RFC 6066 §3).
+  return isName && name.length <= 255 && isIP(name) === 0 ? name : undefined;
+}
+
+/** Reads an address, a block of addresses such as `10.0.0.0/8`, or `unix` for who comes by the unix socket. */
+export function parseProxy(text: string): string | undefined {
+  if (text === 'unix') return text;
+  const [address = '', size, ...more] = text.split('/');
+  const version = isIP(address);
+  if (version === 0 || address.includes('%') || more.length > 0) return undefined;
+  if (size === undefined) return text;
+  return /^\d{1,3}$/.test(size) && Number(size) <= (version === 4 ? 32 : 128) ? text : undefined;
 }

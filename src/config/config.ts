@@ -83,6 +83,8 @@ export interface HttpConfig {
   readonly tls?: TlsConfig;
   /** Number of processes that serve; without it the server chooses. */
   readonly workers?: number;
+  /** Addresses and blocks of proxies whose word counts for who the client is; `unix` for who comes by the unix socket. */
+  readonly trustedProxies: readonly string[];
 }
 
 /** An authority of our own, and what it signs for this host. */
@@ -95,6 +97,13 @@ export interface LocalCaConfig {
   readonly constraints: readonly string[];
 }
 
+/** Absolute paths of PEM files. Without names it is for those that the certificate has. */
+export interface NamedCertificateConfig {
+  readonly certificate: string;
+  readonly key: string;
+  readonly names?: readonly string[];
+}
+
 export interface TlsConfig {
   /** The certificate and key are made by an authority of our own. */
   readonly localCa?: LocalCaConfig;
@@ -102,6 +111,11 @@ export interface TlsConfig {
   readonly plainAddr?: AddressConfig;
   readonly certificate: string;
   readonly key: string;
+  /** Other certificates, which clients are shown that ask for one of their names. */
+  readonly named: readonly NamedCertificateConfig[];
+  readonly minimumVersion: 'tls1.2' | 'tls1.3';
+  /** What may be spoken in TLS 1.2, by OpenSSL's names; empty for the runtime's choice. */
+  readonly ciphers: readonly string[];
   /** Who may sign clients' certificates; empty when clients are not asked for one. */
   readonly clientCas: readonly string[];
   readonly clientAuth:

@@ -9,6 +9,7 @@ import type {
   TlsConfig,
   ValidationConfig,
 } from './config.ts';
+import { goName } from './cipher-suites.ts';
 import { describeAuth } from './describe-auth.ts';
 import { formatDuration } from './durations.ts';
 
@@ -59,6 +60,7 @@ function storage({ driver, deleteEnabled, readOnly, uploadPurging }: StorageConf
 
 function http(section: HttpConfig) {
   const { addr, prefix, host, relativeUrls, secret, headers, drainTimeoutMs, tls, workers } = section;
+  const { trustedProxies } = section;
   return {
     addr: 'unix' in addr ? addr.unix : formatTcpAddress(addr),
     net: 'unix' in addr ? 'unix' : 'tcp',
@@ -70,10 +72,12 @@ function http(section: HttpConfig) {
     draintimeout: formatDuration(drainTimeoutMs),
     ...(tls === undefined ? {} : { tls: describeTls(tls) }),
     ...(workers === undefined ? {} : { workers }),
+    ...(trustedProxies.length === 0 ? {} : { trustedproxies: trustedProxies }),
   };
 }
 
-function describeTls({ localCa, plainAddr, certificate, key, clientCas, clientAuth }: TlsConfig) {
+function describeTls({ localCa, plainAddr, clientCas, clientAuth, ...tls }: TlsConfig) {
+  const { certificate, key, named, minimumVersion, ciphers } = tls;
   const pair =
     localCa === undefined
       ? { certificate, key }
@@ -85,7 +89,13 @@ function describeTls({ localCa, plainAddr, certificate, key, clientCas, clientAu
             ? {}
             : { plainaddr: formatTcpAddress(plainAddr) }),
         };
-  return clientCas.length === 0 ? pair : { ...pair, clientcas: clientCas, clientauth: clientAuth };
+  return {
+    ...pair,
+    ...(named.length === 0 ? {} : { certificates: named }),
+    minimumtls: minimumVersion,
+    ...(ciphers.length === 0 ? {} : { ciphersuites: ciphers.map(goName) }),
+    ...(clientCas.length === 0 ? {} : { clientcas: clientCas, clientauth: clientAuth }),
+  };
 }
 
 function proxy({ upstreams, allow, own, fallback, defaults, maxBytes, push }: ProxyConfig) {

@@ -11,6 +11,7 @@ import type {
   ValidationConfig,
 } from './config.ts';
 import { EffectiveAuth, STATE_FOLDER } from './effective-auth.ts';
+import { namedCertificates, spoken } from './effective-tls.ts';
 import { DEFAULT_PROXY, EffectiveProxy, type SaidProxy } from './effective-proxy.ts';
 import type { Findings } from './findings.ts';
 import type { DurationValue } from './scalars.ts';
@@ -181,6 +182,7 @@ class Effective {
       drainTimeoutMs: this.#duration(section.draintimeout, ['http', 'draintimeout']) ?? DEFAULT_DRAIN_MS,
       ...(tls === undefined ? {} : { tls }),
       ...(typeof section.workers === 'number' ? { workers: section.workers } : {}),
+      trustedProxies: section.trustedproxies ?? [],
     };
   }
 
@@ -212,34 +214,44 @@ class Effective {
   }
 
   #tls(section: NonNullable<File['http']>['tls'], storage: StorageConfig): HttpConfig['tls'] {
-    if (section?.auto === true) return this.#localTls(section, storage);
-    const certificate = orUndefined(section?.certificate);
-    const key = orUndefined(section?.key);
-    const clientCas = section?.clientcas ?? [];
-    if (certificate === undefined && key === undefined) {
+    if (section === null || section === undefined) return undefined;
+    if (section.auto === true) return this.#localTls(section, storage);
+    const certificate = orUndefined(section.certificate);
+    const key = orUndefined(section.key);
+    const clientCas = section.clientcas ?? [];
+    const named = namedCertificates(section);
+    // Without one that is named by itself the list's first one is for everybody else.
+    const [first] = certificate === undefined && key === undefined ? named : [];
+    if (certificate === undefined && key === undefined && first === undefined) {
       if (clientCas.length > 0) {
         this.#problem(['http', 'tls', 'clientcas'], 'needs http.tls.certificate and http.tls.key');
       }
+      const asks =
+        section.minimumtls === 'tls1.3' ? 'minimumtls' : section.ciphersuites?.[0] && 'ciphersuites';
+      if (asks)
+        this.#findings.warningAt(this.#root, ['http', 'tls', asks], 'has no effect without a certificate');
       return undefined;
     }
-    if (clientCas.length === 0 && section?.clientauth !== undefined && section.clientauth !== null) {
+    if (clientCas.length === 0 && section.clientauth !== undefined && section.clientauth !== null) {
       this.#problem(
         ['http', 'tls', 'clientauth'],
         'needs http.tls.clientcas: whose certificates are to be trusted',
       );
     }
     // Never plain HTTP because half of a pair was forgotten.
-    if (certificate === undefined) {
+    if (certificate === undefined && first === undefined) {
       this.#problem(['http', 'tls', 'certificate'], 'is missing, and http.tls.key needs it');
     }
-    if (key === undefined) {
+    if (key === undefined && first === undefined) {
       this.#problem(['http', 'tls', 'key'], 'is missing, and http.tls.certificate needs it');
     }
     return {
-      certificate: resolve(certificate ?? ''),
-      key: resolve(key ?? ''),
+      certificate: first?.certificate ?? resolve(certificate ?? ''),
+      key: first?.key ?? resolve(key ?? ''),
+      named,
+      ...spoken(section, this.#root, this.#findings),
       clientCas: clientCas.map((path) => resolve(path)),
-      clientAuth: section?.clientauth ?? 'require-and-verify-client-cert',
+      clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
     };
   }
 
@@ -271,6 +283,8 @@ class Effective {
       ...(plainAddr === undefined ? {} : { plainAddr }),
       certificate: join(folder, 'server.crt'),
       key: join(folder, 'server.key'),
+      named: namedCertificates(section),
+      ...spoken(section, this.#root, this.#findings),
       clientCas: (section.clientcas ?? []).map((file) => resolve(file)),
       clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
     };

@@ -3,7 +3,7 @@
  * `unsupported.ts`; a setting moves here when it works. Bare keys (`key:`) count as left out everywhere.
  */
 import * as v from 'valibot';
-import { parsePrefix } from './addresses.ts';
+import { parsePrefix, parseProxy, parseServerName } from './addresses.ts';
 import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
@@ -76,6 +76,19 @@ const http = v.object({
       plainaddr: v.nullish(text('a string such as ":5080"')),
       certificate: v.nullish(text('the path of a PEM file')),
       key: v.nullish(text('the path of a PEM file')),
+      certificates: v.nullish(
+        v.array(
+          v.object({
+            certificate: text('the path of a PEM file'),
+            key: text('the path of a PEM file'),
+            names: v.nullish(
+              listOf(textThat('a DNS name such as "a.example" or "*.example"', parseServerName)),
+            ),
+          }),
+        ),
+      ),
+      minimumtls: v.nullish(oneOf('tls1.0', 'tls1.1', 'tls1.2', 'tls1.3', '')),
+      ciphersuites: v.nullish(listOf(text('the name of a cipher suite'))),
       clientcas: v.nullish(listOf(text('the path of a PEM file'))),
       clientauth: v.nullish(
         oneOf(
@@ -88,6 +101,9 @@ const http = v.object({
     }),
   ),
   workers: v.nullish(integer(1, MAX_WORKERS)),
+  trustedproxies: v.nullish(
+    listOf(textThat('an address, a block such as 10.0.0.0/8, or "unix"', parseProxy)),
+  ),
 });
 
 const validation = v.object({

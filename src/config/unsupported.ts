@@ -29,11 +29,6 @@ const storageDriver: Unsupported = {
   asks: named,
 };
 
-/** Our servers never speak less than TLS 1.2; that much is granted. */
-function asksForMoreThanTls12(node: Node): boolean {
-  return isSet(node) && !(node.kind === 'scalar' && /^tls1\.[012]$/.test(node.text));
-}
-
 function isEnabled(node: Node): boolean {
   if (node.kind !== 'map') return isSet(node);
   const enabled = node.entries.get('enabled')?.value;
@@ -69,15 +64,6 @@ export const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   'http.tls.letsencrypt': {
     effect: 'refuse',
     advice: 'without it the registry would speak plain HTTP; give http.tls.certificate and http.tls.key',
-  },
-  'http.tls.minimumtls': {
-    effect: 'refuse',
-    advice: 'TLS 1.2 and 1.3 are spoken; write tls1.2, or leave it out',
-    asks: asksForMoreThanTls12,
-  },
-  'http.tls.ciphersuites': {
-    effect: 'refuse',
-    advice: "suites outside your list would be spoken; leave it out to accept the runtime's choice",
   },
 
   notifications: warn,

@@ -1,6 +1,7 @@
-import type { Address, Connection, Handler, Listener, ListenOptions } from './listener.ts';
+import type { Address, Connection, Handler, Listener, ListenOptions, TlsOptions } from './listener.ts';
 import { addressFailure, clearStaleSocket, isUnknownHost, lacksIpv6 } from './address.ts';
 import { FAILURE_BODY, FAILURE_INIT, repairRequest } from './request-target.ts';
+import { namesOf, TLS_1_3 } from './server-certificates.ts';
 
 /** One object a request and nothing else: this passes some 30 000 requests a second on one core. */
 class BunConnection implements Connection {
@@ -54,13 +55,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     hostname: 'unix' in address ? address.unix : (server.hostname ?? address.hostname),
     port: server.port ?? 0,
     pending: () => all().reduce((sum, one) => sum + one.pendingRequests, 0),
-    async renew(certificate) {
+    async renew(certificates) {
       const { tls } = options;
       if (tls === undefined || 'unix' in address || !options.reusePort) return false;
       // `reload` passes over the certificate without a word, so a second server takes the port over.
       const old = server;
       const where = { hostname: old.hostname ?? address.hostname, port: old.port ?? 0 };
-      server = serve({ ...options, tls: { ...tls, ...certificate } }, where);
+      server = serve({ ...options, tls: { ...tls, named: [], ...certificates } }, where);
       replaced.add(old);
       void old.stop(false).finally(() => replaced.delete(old));
       return true;
@@ -92,7 +93,7 @@ function serve(options: ListenOptions, address: Address): Bun.Server<undefined> 
   // Bun's own greatest value is 255.
   const idleTimeout = Math.min(255, options.idleSeconds);
   const common = {
-    ...(tls === undefined ? {} : { tls: { cert: tls.certificate, key: tls.key } }),
+    ...(tls === undefined ? {} : { tls: bunTls(tls) }),
     idleTimeout,
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     development: false as const,
@@ -103,6 +104,25 @@ function serve(options: ListenOptions, address: Address): Bun.Server<undefined> 
   const declared: Omit<typeof common, 'idleTimeout'> = common;
   if ('unix' in address) return Bun.serve({ ...declared, unix: address.unix });
   return Bun.serve({ ...common, ...address, reusePort: options.reusePort });
+}
+
+/** The declarations lack `minVersion`, which Bun takes as a number. */
+type BunTls = Bun.TLSOptions & { readonly minVersion?: number };
+
+/** Bun finds the certificate by the name itself: the first entry is the default, each other one is for one name. */
+function bunTls(tls: TlsOptions): BunTls | BunTls[] {
+  const limits = {
+    ...(tls.minimumVersion === 'tls1.3' ? { minVersion: TLS_1_3 } : {}),
+    ...(tls.ciphers === undefined ? {} : { ciphers: tls.ciphers }),
+  };
+  const common = { cert: tls.certificate, key: tls.key, ...limits };
+  const named = [...namesOf(tls)].map(([serverName, { certificate, key }]) => ({
+    cert: certificate,
+    key,
+    serverName,
+    ...limits,
+  }));
+  return named.length === 0 ? common : [common, ...named];
 }
 
 function answering(

@@ -5,7 +5,8 @@ import type { Socket } from 'node:net';
 import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import { alternativeNames } from './alternative-names.ts';
 import { ConnectionLimits } from './connection-limits.ts';
-import type { ClientAuth, PeerCertificate, TlsOptions } from './listener.ts';
+import type { ClientAuth, PeerCertificate } from './listener.ts';
+import type { SecureContexts } from './secure-contexts.ts';
 
 /** How long a client may take to prove who it is, in milliseconds. */
 const HANDSHAKE_MS = 10_000;
@@ -25,14 +26,13 @@ export function certificateOf(socket: Socket): PeerCertificate | undefined {
  */
 export function createTlsFront(
   http: Server,
-  { certificate, key, clientCas, clientAuth = 'require-and-verify' }: TlsOptions,
+  contexts: SecureContexts,
+  clientAuth: ClientAuth,
   idleMs: number,
 ): TlsServer {
   const limits = new ConnectionLimits(http, idleMs);
   const front = createServer({
-    cert: certificate,
-    key,
-    ca: clientCas,
+    ...contexts.serverOptions(),
     requestCert: true,
     rejectUnauthorized: clientAuth === 'require-and-verify',
     ALPNProtocols: ['http/1.1'],

@@ -50,10 +50,29 @@ export interface PeerCertificate {
  */
 export type ClientAuth = 'request' | 'require-any' | 'verify-if-given' | 'require-and-verify';
 
-export interface TlsOptions {
+/** A certificate that is shown to clients that ask for one of its names. */
+export interface NamedCertificate extends ServerCertificate {
+  /** DNS names in any case, also such as `*.example.com`. */
+  readonly names: readonly string[];
+}
+
+export interface ServerCertificate {
   /** PEM texts; the certificate may be followed by its chain. */
   readonly certificate: string;
   readonly key: string;
+}
+
+/** `certificate` is the one for who asks for no name, or for one that none of `named` has. */
+export interface ServerCertificates extends ServerCertificate {
+  /** A name before its wildcard, and the first of two with the same name. */
+  readonly named?: readonly NamedCertificate[];
+}
+
+export interface TlsOptions extends ServerCertificates {
+  /** By default `tls1.2`; less is never spoken. */
+  readonly minimumVersion?: 'tls1.2' | 'tls1.3';
+  /** What may be spoken in TLS 1.2, by OpenSSL's names and joined by colons; by default the runtime's choice. */
+  readonly ciphers?: string;
   /** PEM text of the authorities that sign clients' certificates; without it clients are not asked for one. */
   readonly clientCas?: string;
   /** By default `require-and-verify`. */
@@ -79,10 +98,10 @@ export interface Listener {
   /** Requests under way: received and not yet answered to the last byte. */
   pending(): number;
   /**
-   * Shows another certificate to connections to come; those that are there go on.
-   * @returns false where that cannot be: without TLS, and on Bun with client certificates or a unix socket
+   * Shows other certificates to connections to come; those that are there go on.
+   * @returns false where that cannot be: without TLS, and on Bun with a unix socket or an address that is not shared
    */
-  renew(certificate: Pick<TlsOptions, 'certificate' | 'key'>): Promise<boolean>;
+  renew(certificates: ServerCertificates): Promise<boolean>;
   /** Accepts nothing new; resolves when the requests under way are answered. */
   drain(): Promise<void>;
   /** Ends everything now: requests under way are cut. */

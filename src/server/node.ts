@@ -4,6 +4,8 @@ import type { ListenOptions as NodeListenOptions, Server as NetServer, Socket } 
 import { createServer as createPlainServer } from 'node:http';
 import type { Server as TlsServer } from 'node:tls';
 import { certificateOf, createTlsFront } from './client-certificates.ts';
+import { answerPlainHttp } from './plain-http.ts';
+import type { SecureContexts } from './secure-contexts.ts';
 import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
 import { freeSocket, MAX_HEADERS, requestOf } from './node-request.ts';
 import { sendResponse } from './node-response.ts';
@@ -43,11 +45,15 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   rememberSources();
   const { address } = options;
   if ('unix' in address) await clearStaleSocket(address.unix);
-  const server = await createServer(options);
+  const { tls } = options;
+  const contexts =
+    tls === undefined ? undefined : new (await import('./secure-contexts.ts')).SecureContexts(tls);
+  const server = await createServer(options, contexts);
   const front =
-    options.tls?.clientCas === undefined
+    tls?.clientCas === undefined || contexts === undefined
       ? server
-      : createTlsFront(server, options.tls, options.idleSeconds * 1000);
+      : createTlsFront(server, contexts, tls.clientAuth ?? 'require-and-verify', options.idleSeconds * 1000);
+  if (tls !== undefined) answerPlainHttp(front);
   const life = new ServerLife(server, front);
   server.on('request', (incoming, outgoing) => {
     life.begin(incoming, outgoing);
@@ -68,12 +74,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     hostname: 'unix' in address ? address.unix : address.hostname,
     port: bound !== null && typeof bound === 'object' ? bound.port : 0,
     pending: () => life.pending,
-    renew({ certificate, key }) {
-      // Bun's TLS server has no such method.
-      const tls = front as Partial<Pick<TlsServer, 'setSecureContext'>>;
-      if (options.tls === undefined || tls.setSecureContext === undefined) return Promise.resolve(false);
-      const { clientCas } = options.tls;
-      tls.setSecureContext({ cert: certificate, key, ...(clientCas === undefined ? {} : { ca: clientCas }) });
+    renew(certificates) {
+      if (contexts === undefined) return Promise.resolve(false);
+      contexts.renew(front as TlsServer, certificates);
       return Promise.resolve(true);
     },
     drain: () => life.drain(),
@@ -81,7 +84,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   };
 }
 
-async function createServer(options: ListenOptions): Promise<Server> {
+async function createServer(options: ListenOptions, contexts: SecureContexts | undefined): Promise<Server> {
   const { tls } = options;
   const limits = {
     maxHeaderSize: 16 * 1024,
@@ -92,10 +95,10 @@ async function createServer(options: ListenOptions): Promise<Server> {
     connectionsCheckingInterval: 5000,
   };
   let server: Server;
-  if (tls === undefined || tls.clientCas !== undefined) server = createPlainServer(limits);
+  if (contexts === undefined || tls?.clientCas !== undefined) server = createPlainServer(limits);
   else {
     const { createServer: createTlsServer } = await import('node:https');
-    server = createTlsServer({ ...limits, cert: tls.certificate, key: tls.key });
+    server = createTlsServer({ ...limits, ...contexts.serverOptions() });
   }
   server.setTimeout(options.idleSeconds * 1000);
   // Counted by `answer`, which refuses what is too much; node:http would leave headers out without a word.

@@ -7,6 +7,13 @@ test('a description is a file that gives the same configuration', async () => {
   const files = [
     minimal(),
     minimal('http: {addr: "[::1]:5", host: https://a, tls: {certificate: c, key: k}, workers: 3, prefix: a}'),
+    minimal(
+      'http: {tls: {certificates: [{certificate: c, key: k, names: "*.a"}], minimumtls: tls1.3}, trustedproxies: unix}',
+      'tags: {maxtags: 3}',
+    ),
+    minimal(
+      'http: {tls: {certificate: c, key: k, ciphersuites: TLS_RSA_WITH_AES_256_CBC_SHA, clientcas: a}}',
+    ),
     minimal('http: {net: unix, addr: x.sock, headers: {A: [yes, "1:30", "\'"]}, draintimeout: 1h1ms}'),
     minimal(
       'log: {fields: {a: "yes", b: 5, c: [~, {d: "0123"}], e: "2001-01-01"}, accesslog: {disabled: true}}',

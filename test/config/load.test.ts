@@ -26,6 +26,7 @@ describe('without a file', () => {
         relativeUrls: false,
         headers: {},
         drainTimeoutMs: 10_000,
+        trustedProxies: [],
       },
       validation: {
         disabled: false,
@@ -84,7 +85,13 @@ http:
   secret: 012345
   headers: {X-Content-Type-Options: [nosniff], X-One: single, X-Number: [1, 2]}
   draintimeout: 60s
-  tls: {certificate: c.pem, key: /k.pem, minimumtls: tls1.2}
+  tls:
+    certificate: c.pem
+    key: /k.pem
+    certificates: [{certificate: a.pem, key: a.key}, {certificate: b.pem, key: b.key, names: ["*.B.test", b.test]}]
+    minimumtls: tls1.2
+    ciphersuites: [TLS_AES_128_GCM_SHA256, tls_ecdhe_rsa_with_aes_128_gcm_sha256]
+  trustedproxies: [10.0.0.0/8, "::1", unix]
   http2: {disabled: true}
   h2c: {enabled: false}
   workers: 4
@@ -121,10 +128,17 @@ tags: {maxtags: 6}
         tls: {
           certificate: resolve('c.pem'),
           key: '/k.pem',
+          named: [
+            { certificate: resolve('a.pem'), key: resolve('a.key') },
+            { certificate: resolve('b.pem'), key: resolve('b.key'), names: ['*.b.test', 'b.test'] },
+          ],
+          minimumVersion: 'tls1.2',
+          ciphers: ['ECDHE-RSA-AES128-GCM-SHA256'],
           clientCas: [],
           clientAuth: 'require-and-verify-client-cert',
         },
         workers: 4,
+        trustedProxies: ['10.0.0.0/8', '::1', 'unix'],
       },
       validation: {
         disabled: true,

@@ -8,10 +8,6 @@ describe('what would open what the operator closed is refused', () => {
       '14: http.tls.letsencrypt: is not supported yet: without it the registry would speak plain HTTP; ' +
         'give http.tls.certificate and http.tls.key',
     ],
-    [
-      'http: {tls: {minimumtls: tls1.3}}',
-      '14: http.tls.minimumtls: is not supported yet: TLS 1.2 and 1.3 are spoken; write tls1.2, or leave it out',
-    ],
   ];
   test.each(lines)('%s', async (line, problem) => {
     expect((await load(minimal(line))).problems).toEqual([`config.yml:3:${problem}`]);

@@ -52,9 +52,12 @@ test('an authority is made, its certificate told by plain HTTP, and nothing else
   ]);
 }, 60_000);
 
-async function makePair(name: string): Promise<{ certificate: string; key: string; ca: string }> {
+async function makePair(
+  name: string,
+  names = 'DNS:localhost',
+): Promise<{ certificate: string; key: string; ca: string }> {
   const [certificate, key] = [workspace.join(`${name}.crt`), workspace.join(`${name}.key`)];
-  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost'];
+  const subject = ['-subj', `/CN=${name}`, '-addext', `subjectAltName=${names}`];
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   await run('openssl', [
     'req',
@@ -72,9 +75,9 @@ async function makePair(name: string): Promise<{ certificate: string; key: strin
 }
 
 /** The common name of the certificate that is shown. */
-function shown(port: number): Promise<string> {
+function shown(port: number, servername = ''): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false }, () => {
+    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false, servername }, () => {
       resolve(String(socket.getPeerCertificate().subject.CN));
       socket.end();
     });
@@ -83,7 +86,7 @@ function shown(port: number): Promise<string> {
 }
 
 test('certificates that change on the disk are shown to who comes then, and no transfer ends', async () => {
-  const pairs = await Promise.all(['first', 'second', 'third'].map(makePair));
+  const pairs = await Promise.all(['first', 'second', 'third'].map((name) => makePair(name)));
   const [certificate, key] = [workspace.join('used.crt'), workspace.join('used.key')];
   const use = async (index: number) => {
     // As tools do it: one file after the other.
@@ -131,3 +134,80 @@ test('certificates that change on the disk are shown to who comes then, and no t
   expect(codes.length).toBeLessThanOrEqual(clients.length * 2 * 2);
   expect(count).toBeGreaterThan(50);
 }, 60_000);
+
+test('of several certificates each name has its own; one that does not fit keeps all of those before', async () => {
+  const [main, wild, named, later] = await Promise.all([
+    makePair('main', 'DNS:main.test,IP:127.0.0.1'),
+    makePair('wild', 'DNS:*.test,DNS:other.example'),
+    makePair('named', 'DNS:unused.test'),
+    makePair('later', 'DNS:*.test'),
+  ]);
+  const [certificate, key] = [workspace.join('several.crt'), workspace.join('several.key')];
+  await copyFile(wild.certificate, certificate);
+  await copyFile(wild.key, key);
+  const certificates = [
+    { certificate, key },
+    { certificate: named.certificate, key: named.key, names: ['named.test'] },
+  ];
+  const port = await freePort();
+  const tls = { certificate: main.certificate, key: main.key, certificates, minimumtls: 'tls1.3' };
+  registry = await startEntrepot({
+    workers: 2,
+    port,
+    config: { http: { tls }, log: { level: 'info' } },
+    isTls: true,
+  });
+  const all = async () => {
+    const names = ['', 'main.test', 'a.test', 'other.example', 'named.test', 'unused.test', 'elsewhere'];
+    return Object.fromEntries(await Promise.all(names.map(async (name) => [name, await shown(port, name)])));
+  };
+  const before = {
+    '': 'main',
+    // Its own name is before the wildcard of another one.
+    'main.test': 'main',
+    'a.test': 'wild',
+    'other.example': 'wild',
+    'named.test': 'named',
+    'unused.test': 'wild',
+    elsewhere: 'main',
+  };
+  expect(await all()).toEqual(before);
+  const limited = run('curl', ['-sk', '--tls-max', '1.2', `https://127.0.0.1:${port}/v2/`]);
+  expect(limited).rejects.toThrow();
+  // The other half does not come for a while.
+  await copyFile(later.key, key);
+  const { logs } = registry;
+  const until = async (done: () => Promise<boolean> | boolean): Promise<void> => {
+    for (const end = Date.now() + 20_000; Date.now() < end && !(await done());)
+      await new Promise((resolve) => setTimeout(resolve, 200));
+  };
+  const told = 'http.tls.certificates[0].certificate: ';
+  await until(() => logs().split(told).length > 2);
+  expect(logs()).toContain(`${certificate} does not fit ${key}`);
+  expect(await all()).toEqual(before);
+  await copyFile(later.certificate, certificate);
+  let times = 0;
+  await until(async () => (times = (await shown(port, 'a.test')) === 'later' ? times + 1 : 0) > 12);
+  expect(await all()).toEqual({
+    ...before,
+    'a.test': 'later',
+    'other.example': 'main',
+    'unused.test': 'later',
+  });
+}, 60_000);
+
+test.each([
+  ['no names', 'IP:127.0.0.1', 'has no DNS name that clients could ask for: give it "names"'],
+  ['another key', 'DNS:a.test', 'does not fit'],
+])('a certificate with %s is told at the start', async (_case, names, message) => {
+  const [main, other] = await Promise.all([makePair('start', 'DNS:localhost'), makePair('wrong', names)]);
+  const key = message === 'does not fit' ? main.key : other.key;
+  const tls = {
+    certificate: main.certificate,
+    key: main.key,
+    certificates: [{ certificate: other.certificate, key }],
+  };
+  const start = startEntrepot({ workers: 1, config: { http: { tls } }, isTls: true });
+  expect(start).rejects.toThrow(`http.tls.certificates[0].certificate: ${other.certificate} ${message}`);
+  await start.catch(() => undefined);
+});

@@ -1,0 +1,88 @@
+/** From the files that the configuration names to what the server shows. A part of the composition root. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Config, TlsConfig } from './config/config.ts';
+import { alternativeNames } from './server/alternative-names.ts';
+import type { NamedCertificate, ServerCertificate, TlsOptions } from './server/listener.ts';
+import { StartFailure } from './start-failure.ts';
+
+/**
+ * Reads certificates and keys; undefined for plain HTTP.
+ * @throws StartFailure when a file cannot be used, or two do not fit each other
+ */
+export function readCertificate({ http }: Config): TlsOptions | undefined {
+  const { tls } = http;
+  if (tls === undefined) return undefined;
+  const { clientCas, clientAuth, minimumVersion, ciphers } = tls;
+  const pair = readPair('http.tls.', tls);
+  const named = tls.named.map((files, index): NamedCertificate => {
+    const key = `http.tls.certificates[${index}]`;
+    const read = readPair(`${key}.`, files);
+    const names = files.names ?? namesIn(read);
+    if (names.length > 0) return { ...read, names };
+    throw new StartFailure(
+      `${key}.certificate: ${files.certificate} has no DNS name that clients could ask for: give it "names"`,
+    );
+  });
+  // Its own name is better than the wildcard of another one.
+  const own = { ...pair, names: namesIn(pair) };
+  return {
+    ...pair,
+    ...(named.length === 0 ? {} : { named: [own, ...named] }),
+    minimumVersion,
+    ...(ciphers.length === 0 ? {} : { ciphers: ciphers.join(':') }),
+    ...(clientCas.length === 0
+      ? {}
+      : {
+          clientCas: clientCas.map((path) => readPem('http.tls.clientcas', path)).join('\n'),
+          clientAuth: CLIENT_AUTH[clientAuth],
+        }),
+  };
+}
+
+/** The files whose change `readCertificate` has to be asked anew for. */
+export function certificateFiles({ certificate, key, named }: TlsConfig): readonly string[] {
+  return [certificate, key, ...named.flatMap((one) => [one.certificate, one.key])];
+}
+
+/** By the names that `registry:2` has (and Go's crypto/tls). */
+const CLIENT_AUTH = {
+  'request-client-cert': 'request',
+  'require-any-client-cert': 'require-any',
+  'verify-client-cert-if-given': 'verify-if-given',
+  'require-and-verify-client-cert': 'require-and-verify',
+} as const;
+
+/** One that is half written, or of which the other half is to come, would be refused by every client. */
+function readPair(where: string, files: Pick<TlsConfig, 'certificate' | 'key'>): ServerCertificate {
+  const pair = {
+    certificate: readPem(`${where}certificate`, files.certificate),
+    key: readPem(`${where}key`, files.key),
+  };
+  let fits: boolean;
+  try {
+    fits = new X509Certificate(pair.certificate).checkPrivateKey(createPrivateKey(pair.key));
+  } catch (error) {
+    const message = `${where}certificate: ${files.certificate} and ${files.key} cannot be read: ${(error as Error).message}`;
+    throw new StartFailure(message, { cause: error });
+  }
+  if (fits) return pair;
+  throw new StartFailure(`${where}certificate: ${files.certificate} does not fit ${files.key}`);
+}
+
+function namesIn({ certificate }: ServerCertificate): readonly string[] {
+  return alternativeNames(new X509Certificate(certificate).raw)
+    .filter((name) => name.startsWith('DNS:'))
+    .map((name) => name.slice(4));
+}
+
+/** The text of a PEM file. @throws StartFailure that names the setting */
+export function readPem(setting: string, path: string): string {
+  try {
+    const text = readFileSync(path, 'utf8');
+    if (text.includes('-----BEGIN ')) return text;
+    throw new Error('it is not a PEM file');
+  } catch (error) {
+    throw new StartFailure(`${setting}: ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
