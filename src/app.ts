@@ -4,6 +4,7 @@ import { readCertificate, readPem } from './app-certificates.ts';
 import { ConfiguredAccess, type Peers } from './app-access.ts';
 import { sweepCache, wireProxy } from './app-proxy.ts';
 import { PLAIN_NAMES } from './auth/access.ts';
+import { isForwarded, TrustedProxies } from './auth/forwarded.ts';
 import { AuthenticationUnavailable } from './auth/identity.ts';
 import type { Config } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
@@ -15,7 +16,7 @@ import { createAccessLog, createLogger } from './observe/log-output.ts';
 import type { RepositoryName } from './oci/name.ts';
 import type { ProtocolSettings, RootCa } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
-import { createHandler } from './protocol/handler.ts';
+import { createHandler, type HandlerOptions } from './protocol/handler.ts';
 import { UploadState } from './protocol/upload-state.ts';
 import { UpstreamFailure } from './proxy/upstream-failure.ts';
 import type { Handler, TlsOptions } from './server/listener.ts';
@@ -89,6 +90,7 @@ export function createApp(
         };
   const access = new ConfiguredAccess(config, log, audit, { peers, names });
   const handler = createHandler({
+    originOf: originReader(config, log),
     registry,
     access,
     ...(config.auth === undefined ? {} : { audit }),
@@ -117,6 +119,23 @@ export function createApp(
       stopSweeping();
       access.stop();
     },
+  };
+}
+
+/** Finds who the client is behind proxies. One that is not listed is told once: most of them were meant to be. */
+function originReader({ http }: Config, log: Logger): NonNullable<HandlerOptions['originOf']> {
+  const proxies = new TrustedProxies(http.trustedProxies);
+  let isTold = false;
+  return (request, requester) => {
+    const origin = proxies.originOf(request, requester);
+    if (origin === undefined && !isTold && isForwarded(request)) {
+      isTold = true;
+      const peer = requester.remoteAddress === '' ? 'unix' : requester.remoteAddress;
+      log.warn(
+        `${peer} says for whom it asks (X-Forwarded-For, Forwarded), and is not believed: if it is a proxy of yours, add it to http.trustedproxies`,
+      );
+    }
+    return origin;
   };
 }
 

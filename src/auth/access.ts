@@ -23,12 +23,14 @@ export interface ClientCertificate {
   readonly fingerprint: string;
 }
 
-/** Where a request comes from, as far as the connection tells. */
+/** Where a request comes from, as far as the connection and proxies that are trusted tell. */
 export interface Requester {
-  /** The peer's IP address; `''` for a unix socket. */
+  /** The client's IP address; `''` where it is not known, as by a unix socket. */
   readonly remoteAddress: string;
-  /** Whether the request came by TLS. */
+  /** Whether the client speaks TLS, to us or to a proxy in front. */
   readonly encrypted: boolean;
+  /** The host that the client asked, where a proxy says so; else it is in the Host header. */
+  readonly host?: string | undefined;
   readonly certificate?: ClientCertificate | undefined;
 }
 

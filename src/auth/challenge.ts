@@ -64,17 +64,13 @@ function quoted(text: string): string {
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 
 /**
- * Scheme and host by which the client reached us: its own Host header, or what a proxy in front says of it. Clients
- * refuse a token service on another host (crane) or over plain HTTP when they came by HTTPS. The answer goes to
- * who sent the headers and to nobody else.
+ * Scheme and host by which the client reached us. Clients refuse a token service on another host (crane) or over plain
+ * HTTP when they came by HTTPS. The answer goes to who sent the header and to nobody else.
  * @throws RegistryError 400 when there is no usable host
  */
-export function originOf(request: Request, { encrypted }: Requester): string {
-  const { headers } = request;
-  const first = (name: string) => headers.get(name)?.split(',')[0]?.trim();
-  const host = first('x-forwarded-host') ?? headers.get('host') ?? '';
+export function originOf({ headers }: Request, { encrypted, host: told }: Requester): string {
+  const host = told ?? headers.get('host') ?? '';
   if (!HOST.test(host))
     throw new RegistryError('UNSUPPORTED', 'the Host header is not usable', { status: 400 });
-  const scheme = first('x-forwarded-proto')?.toLowerCase();
-  return `${scheme === 'https' || (scheme !== 'http' && encrypted) ? 'https' : 'http'}://${host}`;
+  return `${encrypted ? 'https' : 'http'}://${host}`;
 }

@@ -31,7 +31,7 @@ export interface WorkerMessage {
 }
 
 /** How often the certificate's file is looked at, in milliseconds. */
-const LOOK_AT_CERTIFICATE = 5_000;
+const LOOK_AT_CERTIFICATE = 2_000;
 
 /** Serves until the supervisor says otherwise. */
 export async function work(): Promise<void> {

@@ -1,5 +1,5 @@
 /** A request's life: match, authorise, handle, map errors, log. */
-import type { Access, Actor, Scope } from '../auth/access.ts';
+import type { Access, Actor, Requester, Scope } from '../auth/access.ts';
 import type { AccessRecord, Audit, Logger } from '../log.ts';
 import { redactQuery } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
@@ -9,6 +9,7 @@ import { drainRefused } from './body.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import { getCache, handleKept } from './cache.ts';
 import { errorResponse, type Failure, failureResponse } from './errors.ts';
+import { connectionOf, type Origin } from './forwarded-connection.ts';
 import { actionsOf, type Connection, type Exchange, type ProtocolSettings } from './exchange.ts';
 import { getCatalog, getReferrers, getTags } from './lists.ts';
 import { deleteManifest, getManifest, putManifest } from './manifests.ts';
@@ -26,6 +27,8 @@ export interface HandlerOptions {
   readonly log: Logger;
   /** Told of every request when its answer begins. */
   readonly onAccess?: (record: AccessRecord) => void;
+  /** Where a request comes from that proxies in front hand on; undefined for what the connection tells. */
+  readonly originOf?: (request: Request, requester: Requester) => Origin | undefined;
   /** Told of every change that was made. */
   readonly audit?: Audit;
   /** What a client may know of an error that is not a `RegistryError`; undefined for nothing. */
@@ -45,14 +48,14 @@ export function createHandler(
   return async (request, connection) => {
     const arrived = onAccess === undefined ? 0 : performance.now();
     const { path, query } = splitTarget(request.url);
-    const who = { name: '' };
-    const response = await answer(options, request, connection, path, query, who);
+    const who = { name: '', connection };
+    const response = await answer(options, request, path, query, who);
     const { headers } = response;
     for (const [name, value] of extra) if (!headers.has(name)) headers.set(name, value);
     if (onAccess !== undefined) {
       const size = headers.get('content-length');
       onAccess({
-        remoteAddress: connection.remoteAddress,
+        remoteAddress: who.connection.remoteAddress,
         method: request.method,
         target: redactQuery(query === '' ? path : `${path}?${query}`),
         status: response.status,
@@ -70,16 +73,17 @@ export function createHandler(
 async function answer(
   options: HandlerOptions,
   request: Request,
-  connection: Connection,
   path: string,
   query: string,
-  who: { name: string },
+  who: { name: string; connection: Connection },
 ): Promise<Response> {
   const { access, registry, settings, log, describeFailure } = options;
   const { method } = request;
   try {
+    const connection = connectionOf(request, who.connection, options.originOf);
+    who.connection = connection;
     const isOwn = (namespace: string) =>
-      settings.ownNames.includes(namespace) || namespace === request.headers.get('host');
+      settings.ownNames.includes(namespace) || namespace === (connection.host ?? request.headers.get('host'));
     const { route, namespace } = mirrored(find(path, settings.prefix), method, query, registry, isOwn);
     if (method === 'OPTIONS') return preflight(route, settings);
     const allowed = METHODS[route.resource];
