@@ -17,6 +17,8 @@ const PROJECT = fileURLToPath(new URL('..', import.meta.url));
 const TEST_TOOLS = {
   'docker-registry': 'docker-registry',
   nginx: 'nginx-light',
+  haproxy: 'haproxy',
+  caddy: 'caddy',
   openssl: 'openssl',
   curl: 'curl',
   skopeo: 'skopeo',

@@ -69,7 +69,8 @@ const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(
  * @throws RegistryError 400 when there is no usable host
  */
 export function originOf({ headers }: Request, { encrypted, host: told }: Requester): string {
-  const host = told ?? headers.get('host') ?? '';
+  // Checks of load balancers come by HTTP/1.0 and name none; they want a 401 and no 400.
+  const host = told ?? headers.get('host') ?? 'localhost';
   if (!HOST.test(host))
     throw new RegistryError('UNSUPPORTED', 'the Host header is not usable', { status: 400 });
   return `${encrypted ? 'https' : 'http'}://${host}`;
