@@ -1,8 +1,19 @@
-/** The idle limit: honest slowness lives, silence ends. On all runtimes at once, as waiting is most of it. */
-import { afterAll, expect, test } from 'bun:test';
+/**
+ * The idle limit: honest slowness lives, silence ends; for both ways of a server. On all runtimes at once, as waiting is
+ * most of it.
+ */
+import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { TlsOptions } from '../../src/server/listener.ts';
 import { RawClient } from './raw-client.ts';
 import { cleanUp, RUNTIMES, start, stop } from './subject.ts';
+import { closed, openBare, openTls, tlsWithClients } from './tls-client.ts';
+
+let tls: TlsOptions;
+
+beforeAll(async () => {
+  tls = await tlsWithClients();
+}, 60_000);
 
 afterAll(cleanUp);
 
@@ -53,6 +64,66 @@ test.concurrent.each([...RUNTIMES])(
       return events.cancelled === 1;
     };
     while (!(await gone())) await delay(200);
+    client.destroy();
+    await stop(subject);
+  },
+  120_000,
+);
+
+test.concurrent.each([...RUNTIMES])(
+  '%s, with clients’ certificates: ends connections that are silent, at whatever point',
+  async (runtime) => {
+    const subject = await start(runtime, { tls, idleSeconds: IDLE_SECONDS });
+    const [bare, silent, idle, half, upload] = await Promise.all([
+      openBare(subject),
+      openTls(subject, tls),
+      openTls(subject, tls),
+      openTls(subject, tls),
+      openTls(subject, tls),
+    ]);
+    idle.write('GET /size HTTP/1.1\r\nHost: h\r\n\r\n');
+    half.write('GET /si');
+    upload.write('PUT /upload HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na');
+    const [, , answer] = await Promise.all([bare, silent, idle, half, upload].map(closed));
+    expect(answer).toStartWith('HTTP/1.1 200');
+    await stop(subject);
+  },
+  120_000,
+);
+
+test.concurrent.each([...RUNTIMES])(
+  '%s, with clients’ certificates: does not end a slow upload that lifted the limit, but its connection when idle afterwards',
+  async (runtime) => {
+    const subject = await start(runtime, { tls, idleSeconds: IDLE_SECONDS });
+    const client = await openTls(subject, tls);
+    const size = IDLE_SECONDS * 3 * 2;
+    client.write(`PUT /upload?lift=1 HTTP/1.1\r\nHost: h\r\nContent-Length: ${size}\r\n\r\na`);
+    const end = closed(client);
+    await delay(IDLE_SECONDS * 2_000);
+    for (let sent = 1; sent < size; sent += 1) {
+      client.write('a');
+      await delay(50);
+    }
+    expect(await end).toContain(JSON.stringify({ size }));
+    await stop(subject);
+  },
+  120_000,
+);
+
+test.concurrent.each([...RUNTIMES])(
+  '%s, with clients’ certificates: ends a download that nobody takes',
+  async (runtime) => {
+    const subject = await start(runtime, { tls, idleSeconds: IDLE_SECONDS });
+    const client = await openTls(subject, tls);
+    client.pause();
+    client.write('GET /stream?chunks=500&bytes=1000000 HTTP/1.1\r\nHost: h\r\n\r\n');
+    const events = async (): Promise<string> => {
+      const socket = await openTls(subject, tls);
+      const text = closed(socket);
+      socket.write('GET /events HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
+      return text;
+    };
+    while (!(await events()).includes('"cancelled":1')) await delay(200);
     client.destroy();
     await stop(subject);
   },
