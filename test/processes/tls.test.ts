@@ -174,26 +174,30 @@ test('of several certificates each name has its own; one that does not fit keeps
   expect(await all()).toEqual(before);
   const limited = run('curl', ['-sk', '--tls-max', '1.2', `https://127.0.0.1:${port}/v2/`]);
   expect(limited).rejects.toThrow();
-  // The other half does not come for a while.
-  await copyFile(later.key, key);
   const { logs } = registry;
   const until = async (done: () => Promise<boolean> | boolean): Promise<void> => {
     for (const end = Date.now() + 20_000; Date.now() < end && !(await done());)
       await new Promise((resolve) => setTimeout(resolve, 200));
   };
+  // All workers have read them: one that starts with files that do not fit would end the server.
+  await until(() => logs().includes('is serving on'));
+  // The other half does not come for a while.
+  await copyFile(later.key, key);
   const told = 'http.tls.certificates[0].certificate: ';
   await until(() => logs().split(told).length > 2);
   expect(logs()).toContain(`${certificate} does not fit ${key}`);
   expect(await all()).toEqual(before);
   await copyFile(later.certificate, certificate);
+  const after = { ...before, 'a.test': 'later', 'other.example': 'main', 'unused.test': 'later' };
+  // All workers do, when it is so several times in a row. Bun may end what is in its handshake meanwhile.
+  let found: Awaited<ReturnType<typeof all>> | undefined;
   let times = 0;
-  await until(async () => (times = (await shown(port, 'a.test')) === 'later' ? times + 1 : 0) > 12);
-  expect(await all()).toEqual({
-    ...before,
-    'a.test': 'later',
-    'other.example': 'main',
-    'unused.test': 'later',
+  await until(async () => {
+    found = await all().catch(() => undefined);
+    times = Bun.deepEquals(found, after) ? times + 1 : 0;
+    return times === 4;
   });
+  expect([found, times]).toEqual([after, 4]);
 }, 60_000);
 
 test.each([

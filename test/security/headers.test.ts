@@ -57,6 +57,9 @@ test('security 41: no answer repeats the Host header or what a stranger says of 
     const location = header(answer, 'location');
     if (location !== '') expect(location).toStartWith('/v2/');
   }
+  // Nor does the log believe it.
+  expect(registry.logs()).toContain('"GET /v2/web/app/tags/list?n=1 ');
+  expect(registry.logs()).not.toContain('6.6.6.6');
   for (const hosts of [
     ['Host: a', 'Host: b'],
     ['Host: a b'],
@@ -72,11 +75,20 @@ test('security 41: no answer repeats the Host header or what a stranger says of 
 });
 
 test('security 41: Locations have the configured base and no other', async () => {
-  const configured = await startEntrepot({ config: { http: { host: 'https://registry.example.com' } } });
+  const http = { host: 'https://registry.example.com', trustedproxies: ['127.0.0.1'] };
+  const configured = await startEntrepot({ config: { http, log: { accesslog: { disabled: false } } } });
   try {
     const forged = ['Host: evil.example', 'X-Forwarded-Host: evil.example', 'X-Forwarded-Proto: http'];
     const answer = await rawRequest(configured.host, 'POST /v2/app/blobs/uploads/ HTTP/1.1', forged);
     expect(header(answer, 'location')).toStartWith('https://registry.example.com/v2/app/blobs/uploads/');
+    // Whom a trusted proxy names is in the log; what a client has written before that, or beside it, counts for nothing.
+    const ask = (...headers: readonly string[]) =>
+      rawRequest(configured.host, `GET /v2/_catalog?n=${headers.length} HTTP/1.1`, ['Host: h', ...headers]);
+    const named = await ask('X-Forwarded-For: 6.6.6.6, 192.0.2.7', 'X-Forwarded-Proto: https');
+    const both = await ask('X-Forwarded-For: 192.0.2.7', 'Forwarded: for=6.6.6.6', 'X-Forwarded-Host: evil');
+    expect([named.status, both.status]).toEqual([200, 400]);
+    expect(configured.logs()).toMatch(/^192\.0\.2\.7 - - .*n=2 /m);
+    expect(configured.logs()).not.toContain('6.6.6.6');
   } finally {
     await configured.dispose();
   }
