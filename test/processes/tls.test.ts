@@ -157,7 +157,7 @@ test('of several certificates each name has its own; one that does not fit keeps
     config: { http: { tls }, log: { level: 'info' } },
     isTls: true,
   });
-  const all = async () => {
+  const all = async (): Promise<Record<string, string>> => {
     const names = ['', 'main.test', 'a.test', 'other.example', 'named.test', 'unused.test', 'elsewhere'];
     return Object.fromEntries(await Promise.all(names.map(async (name) => [name, await shown(port, name)])));
   };
@@ -190,7 +190,7 @@ test('of several certificates each name has its own; one that does not fit keeps
   await copyFile(later.certificate, certificate);
   const after = { ...before, 'a.test': 'later', 'other.example': 'main', 'unused.test': 'later' };
   // All workers do, when it is so several times in a row. Bun may end what is in its handshake meanwhile.
-  let found: Awaited<ReturnType<typeof all>> | undefined;
+  let found: Record<string, string> | undefined;
   let times = 0;
   await until(async () => {
     found = await all().catch(() => undefined);

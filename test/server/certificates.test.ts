@@ -75,6 +75,13 @@ async function renew(subject: Subject, certificates: object): Promise<unknown> {
   return JSON.parse(asked.stdout);
 }
 
+/** Whose certificate the client has, as the handler is told that was asked by that name. */
+async function known({ port }: Subject, name: string): Promise<unknown> {
+  const proof = ['--cert', 'client.pem', '--key', 'client.key', '--resolve', `${name}:${port}:127.0.0.1`];
+  const { stdout } = await run('curl', ['-sSk', ...proof, `https://${name}:${port}/who`], { cwd: folder });
+  return (JSON.parse(stdout) as { certificate?: { commonName: string } }).certificate?.commonName;
+}
+
 describe.each(KINDS)('%s, %s', (runtime, kind) => {
   const begin = (more: Partial<TlsOptions>): Promise<Subject> => {
     const clients =
@@ -114,6 +121,8 @@ describe.each(KINDS)('%s, %s', (runtime, kind) => {
       '': 'default',
     };
     expect(await found()).toEqual(before);
+    const client = kind === 'alone' ? undefined : 'client';
+    for (const name of ['a.test', 'none.test']) expect(await known(subject, name)).toBe(client);
     expect(await renew(subject, { ...pair('later'), named: [named('default', '*.b.test')] })).toBe(true);
     expect(await found()).toEqual({
       'a.test': 'later',
@@ -125,6 +134,7 @@ describe.each(KINDS)('%s, %s', (runtime, kind) => {
       'none.test': 'later',
       '': 'later',
     });
+    for (const name of ['x.b.test', 'none.test']) expect(await known(subject, name)).toBe(client);
     expect(await renew(subject, pair('default'))).toBe(true);
     expect(await shown(subject, 'x.b.test')).toBe('default');
     await stop(subject);
