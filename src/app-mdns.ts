@@ -1,27 +1,61 @@
 /** Announces the registry on its networks, where that is configured. A part of the composition root. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import packageJson from '../package.json' with { type: 'json' };
 import type { Config } from './config/config.ts';
 import type { Logger } from './log.ts';
 import type { Address } from './server/listener.ts';
 
+/** How long the name may take until the registry is told of without it, in milliseconds. */
+const NAME_TAKES = 5_000;
+
+export interface AnnounceOptions {
+  readonly log: Logger;
+  /** Told of the name, such as `registry.local`, and of each that takes its place. */
+  readonly onName: (host: string) => void;
+  /** Told once: of the first name, or of none where there is none to be had (soon). */
+  readonly onReady: (host: string | undefined) => void;
+}
+
 /** @returns what ends it, with a goodbye */
 export async function announce(
-  { mdns, http }: Config,
+  config: Config,
   address: Address,
-  log: Logger,
+  { log, onName, onReady }: AnnounceOptions,
 ): Promise<() => Promise<void>> {
-  if (mdns === undefined || 'unix' in address) return () => Promise.resolve();
+  const { mdns, http } = config;
+  if (mdns === undefined || 'unix' in address) {
+    onReady(undefined);
+    return () => Promise.resolve();
+  }
+  let isReady = false;
+  const ready = (host?: string) => {
+    clearTimeout(late);
+    if (!isReady) onReady(host);
+    isReady = true;
+  };
+  const late = setTimeout(ready, NAME_TAKES);
   const { Announcer } = await import('./mdns/announcer.ts');
   const { port } = address;
-  const txt = [`path=${http.prefix}v2/`, `tls=${http.tls === undefined ? 'no' : 'yes'}`];
-  const web = http.tls === undefined ? '_http._tcp' : '_https._tcp';
+  const isTls = http.tls !== undefined;
+  const txt = [`path=${http.prefix}v2/`, `version=${packageJson.version}`, `tls=${isTls ? 'yes' : 'no'}`];
+  const file = nameFile(config);
+  const name = (await rememberedName(file, mdns.name)) ?? mdns.name;
   let told = '';
   const announcer = new Announcer({
-    name: mdns.name,
+    name,
     services: [
       { type: '_docker-registry._tcp', port, txt },
-      { type: web, port, txt },
+      { type: isTls ? '_https._tcp' : '_http._tcp', port, txt },
     ],
-    onName: (host) => log.info(`announced as ${host}`, { port }),
+    onName(host) {
+      onName(host);
+      ready(host);
+      const other = host === `${mdns.name}.local` ? {} : { wanted: `${mdns.name}.local`, remembered: file };
+      log.info(`announced as ${host}`, { port, ...other });
+      void rememberName(file, mdns.name, host.replace(/\.local$/, ''), log);
+    },
     onFailure(error) {
       // An interface that is down fails every few seconds with the same words.
       if (error.message !== told) log.warn('mdns: a network cannot be told', { error: error.message });
@@ -32,9 +66,43 @@ export async function announce(
     log.error('mdns: the registry is not announced', {
       error: error instanceof Error ? error.message : String(error),
     });
+    ready();
   });
   return async () => {
+    clearTimeout(late);
     await Promise.race([started, new Promise((resolve) => setTimeout(resolve, 100))]);
     await announcer.stop().catch(() => undefined);
   };
+}
+
+/**
+ * Where the name is kept that was settled on: without it, two machines that are switched on together could have each
+ * other's name the next day, and with it each other's pushes (RFC 6762 §9). By host, as several can have one storage.
+ */
+function nameFile({ storage: { driver } }: Config): string | undefined {
+  if (driver.kind !== 'filesystem') return undefined;
+  return join(driver.rootDirectory, '_entrepot', 'mdns', encodeURIComponent(hostname().toLowerCase()));
+}
+
+/** The name that was taken in place of the wanted one; another wish begins anew. */
+async function rememberedName(file: string | undefined, wanted: string): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  const text = await readFile(file, 'utf8').catch(() => '');
+  const [, before, settled] = /^([a-z0-9-]+) ([a-z0-9-]{1,60})\n$/.exec(text) ?? [];
+  return before === wanted ? settled : undefined;
+}
+
+async function rememberName(
+  file: string | undefined,
+  wanted: string,
+  settled: string,
+  log: Logger,
+): Promise<void> {
+  if (file === undefined) return;
+  try {
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, `${wanted} ${settled}\n`);
+  } catch (error) {
+    log.warn('mdns: the name cannot be kept for the next start', { error: (error as Error).message });
+  }
 }

@@ -5,24 +5,36 @@ import { StartFailure } from './start-failure.ts';
 import { hostNames } from './tls/host-names.ts';
 import type { LocalCertificate } from './tls/local-ca.ts';
 
-/** How often it is looked whether the host has other addresses, or its certificate is old, in milliseconds. */
-const LOOK_EVERY = 15_000;
+/** How often it is looked whether the host has other addresses, in milliseconds. */
+const LOOK_EVERY = 2_000;
+/** How often it is looked whether the certificate is there, and not old, in milliseconds. */
+const READ_EVERY = 15_000;
+
+/** A certificate that is kept good. */
+export interface KeptCertificate {
+  /** It has to be for this name, too: the one under which the host is announced at last. */
+  cover(name: string): void;
+  stop(): void;
+}
 
 /**
  * Makes what is missing of our own authority and certificate; undefined where the configuration names files.
+ * @param announced the name under which the host is announced, where that is another one than the configured
  * @throws StartFailure
  */
-export async function prepareCertificate({ http, mdns }: Config): Promise<LocalCertificate | undefined> {
-  const localCa = http.tls?.localCa;
+export async function prepareCertificate(
+  config: Config,
+  announced?: string,
+): Promise<LocalCertificate | undefined> {
+  const localCa = config.http.tls?.localCa;
   if (localCa === undefined) return undefined;
-  const { folder, names, constraints } = localCa;
+  const { folder, constraints } = localCa;
   // Large, and of no use to who has certificates of his own.
   const { localCertificate, RootLost } = await import('./tls/local-ca.ts');
   try {
-    const announced = mdns === undefined ? [] : [`${mdns.name}.local`];
     return await localCertificate({
       folder,
-      names: hostNames([...announced, ...names]),
+      names: namesOf(config, announced),
       onlyBelow: constraints,
     });
   } catch (error) {
@@ -32,18 +44,33 @@ export async function prepareCertificate({ http, mdns }: Config): Promise<LocalC
   }
 }
 
+/** The configured name stays beside the announced one: it is taken again when it is free, and that needs no new one then. */
+function namesOf({ http, mdns }: Config, announced?: string): readonly string[] {
+  const local = mdns === undefined ? [] : [`${mdns.name}.local`];
+  return hostNames([
+    ...(announced === undefined ? [] : [announced]),
+    ...local,
+    ...(http.tls?.localCa?.names ?? []),
+  ]);
+}
+
 /**
- * Keeps the certificate good: makes it anew when the host has other addresses, and after two thirds of its time. Who
- * serves takes it up from its files.
- * @returns what ends that
+ * Keeps the certificate good: makes it anew when the host has other addresses or another name, and after two thirds of its
+ * time. Who serves takes it up from its files.
  */
-export function keepCertificate(config: Config, log: Logger): () => void {
-  if (config.http.tls?.localCa === undefined) return () => undefined;
+export function keepCertificate(config: Config, log: Logger): KeptCertificate {
+  if (config.http.tls?.localCa === undefined) return { cover: () => undefined, stop: () => undefined };
+  let announced: string | undefined;
   let running = false;
-  const timer = setInterval(() => {
+  let last = { names: namesOf(config).join(), at: performance.now() };
+  const look = () => {
     if (running) return;
+    const now = { names: namesOf(config, announced).join(), at: performance.now() };
+    if (now.names === last.names && now.at - last.at < READ_EVERY) return;
     running = true;
-    prepareCertificate(config)
+    // One that fails is tried again as if it had gone well: every few seconds would fill the log.
+    last = now;
+    prepareCertificate(config, announced)
       .then((made) => {
         if (made?.isNew === true) log.info('the certificate is made anew', { names: made.names.join(', ') });
       })
@@ -55,7 +82,14 @@ export function keepCertificate(config: Config, log: Logger): () => void {
       .finally(() => {
         running = false;
       });
-  }, LOOK_EVERY);
+  };
+  const timer = setInterval(look, LOOK_EVERY);
   timer.unref();
-  return () => clearInterval(timer);
+  return {
+    cover(name) {
+      announced = name;
+      look();
+    },
+    stop: () => clearInterval(timer),
+  };
 }

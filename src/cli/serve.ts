@@ -47,7 +47,7 @@ export async function serve(
     if (local?.isNewRoot === true)
       log.info('an authority of our own is made', { fingerprint: local.fingerprint });
     readCertificate(config);
-    keepCertificate(config, log);
+    const certificate = keepCertificate(config, log);
     if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
     const admin = lan ? await firstAccount(config) : undefined;
     await takeOverCache(config, storage, log);
@@ -62,8 +62,12 @@ export async function serve(
       log: (level, message, fields) =>
         log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
       onReady(address: Address) {
-        printWelcome(config, address, file, { fingerprint: local?.fingerprint, admin });
-        goodbye = announce(config, address, log);
+        goodbye = announce(config, address, {
+          log,
+          onName: (host) => certificate.cover(host),
+          onReady: (host) =>
+            printWelcome(config, address, file, { fingerprint: local?.fingerprint, admin, host }),
+        });
       },
     });
     await (

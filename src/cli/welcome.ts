@@ -15,6 +15,8 @@ interface Told {
   /** Of our own authority. */
   readonly fingerprint: string | undefined;
   readonly admin: FirstAccount | undefined;
+  /** The name under which it is announced, such as `registry.local`. */
+  readonly host: string | undefined;
 }
 
 /** Tells where the registry is and how to push to it. On standard output only when a person may be reading. */
@@ -22,14 +24,14 @@ export function printWelcome(
   config: Config,
   address: Address,
   file: string | undefined,
-  { fingerprint, admin }: Told,
+  { fingerprint, admin, host }: Told,
 ): void {
   const isEverywhere = !('unix' in address) && ['', '::', '0.0.0.0'].includes(address.hostname);
   const where =
     'unix' in address
       ? `unix:${address.unix}`
-      : config.mdns !== undefined && isEverywhere
-        ? `${config.mdns.name}.local:${address.port}`
+      : host !== undefined && isEverywhere
+        ? `${host}:${address.port}`
         : formatAddress(reachable(address));
   const scheme = config.http.tls === undefined ? 'http' : 'https';
   const { driver } = config.storage;

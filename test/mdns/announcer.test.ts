@@ -33,6 +33,7 @@ test('a registry is found by its name and as a service, gives way to others, and
     {
       service: [
         'A registry.local',
+        'NSEC registry.local',
         'PTR _docker-registry._tcp.local',
         'SRV registry._docker-registry._tcp.local',
         'TXT registry._docker-registry._tcp.local',
