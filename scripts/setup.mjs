@@ -13,6 +13,9 @@ import { fileURLToPath } from 'node:url';
 
 const PROJECT = fileURLToPath(new URL('..', import.meta.url));
 
+/** How Debian calls processors in paths, where that is not as Node does. */
+const TRIPLET = { x64: 'x86_64', arm64: 'aarch64' };
+
 /** Commands that the tests run, and the Debian package that brings each. */
 const TEST_TOOLS = {
   'docker-registry': 'docker-registry',
@@ -40,6 +43,13 @@ const TEST_TOOLS = {
   slapd: 'slapd',
   ldapadd: 'ldap-utils',
   git: 'git',
+  ip: 'iproute2',
+  sysctl: 'procps',
+  'dbus-daemon': 'dbus',
+  'avahi-daemon': 'avahi-daemon',
+  'avahi-browse': 'avahi-utils',
+  // A library for names of the network, with no command of its own.
+  [`/usr/lib/${TRIPLET[process.arch] ?? process.arch}-linux-gnu/libnss_mdns.so.2`]: 'libnss-mdns',
 };
 
 /** Ends with one line that says what is wrong and what to do. */

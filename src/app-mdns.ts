@@ -10,6 +10,9 @@ import type { Address } from './server/listener.ts';
 /** How long the name may take until the registry is told of without it, in milliseconds. */
 const NAME_TAKES = 5_000;
 
+/** Of different failures of networks. */
+const MOST_TOLD = 20;
+
 export interface AnnounceOptions {
   readonly log: Logger;
   /** Told of the name, such as `registry.local`, and of each that takes its place. */
@@ -42,7 +45,7 @@ export async function announce(
   const txt = [`path=${http.prefix}v2/`, `version=${packageJson.version}`, `tls=${isTls ? 'yes' : 'no'}`];
   const file = nameFile(config);
   const name = (await rememberedName(file, mdns.name)) ?? mdns.name;
-  let told = '';
+  const told = new Set<string>();
   const announcer = new Announcer({
     name,
     services: [
@@ -57,9 +60,10 @@ export async function announce(
       void rememberName(file, mdns.name, host.replace(/\.local$/, ''), log);
     },
     onFailure(error) {
-      // An interface that is down fails every few seconds with the same words.
-      if (error.message !== told) log.warn('mdns: a network cannot be told', { error: error.message });
-      told = error.message;
+      // An interface that is down fails again and again with the same words.
+      if (told.has(error.message) || told.size >= MOST_TOLD) return;
+      told.add(error.message);
+      log.warn('mdns: a network cannot be told', { error: error.message });
     },
   });
   const started = announcer.start().catch((error: unknown) => {

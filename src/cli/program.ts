@@ -186,6 +186,18 @@ function addTrustCommand(program: Command, told: Told): void {
     });
 }
 
+function addDiscoverCommand(program: Command, told: Told): void {
+  program
+    .command('discover')
+    .description('list the registries that announce themselves on this network')
+    .option('--timeout <seconds>', 'how long to listen', '2')
+    .option('--json', 'for programs')
+    .action(async (options: { timeout: string; json?: boolean }) => {
+      const { discover } = await import('./discover.ts');
+      told(await discover(options));
+    });
+}
+
 /** Runs a command line (without the interpreter and script). @returns the exit code */
 export async function run(args: readonly string[]): Promise<number> {
   let code = 0;
@@ -219,6 +231,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addRightsCommands(program, told);
   addCacheCommands(program, told);
   addTrustCommand(program, told);
+  addDiscoverCommand(program, told);
   try {
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {

@@ -29,6 +29,8 @@ const AFTER_MANY = 5_000;
 const ANNOUNCE_AGAIN_AFTER = 1_000;
 /** How often it is looked whether the machine has other addresses, in milliseconds. */
 const LOOK_EVERY = 2_000;
+/** The longest time after which a network is tried again that could not be told, in milliseconds. */
+const TRY_AGAIN_EVERY = 60_000;
 /** Who has not looked for so long has slept, and may have woken up on another network. */
 const SLEPT = 15_000;
 
@@ -63,6 +65,8 @@ export class Announcer {
   /** Channels on which the name is ours. */
   readonly #settled = new Set<string>();
   #probe: Probe | undefined;
+  /** Channels that could not be spoken on, and when that is tried again. */
+  readonly #failures = new Map<string, { readonly times: number; readonly notBefore: number }>();
   #isSettling = false;
   #conflicts = 0;
   #isOver = false;
@@ -83,9 +87,8 @@ export class Announcer {
     });
     this.#multicast = multicast;
     this.#responder = new Responder(multicast, (channel) => this.#announcedOn(channel));
-    const channels = currentChannels(this.#options.interfaces);
+    const channels = multicast.join(currentChannels(this.#options.interfaces));
     this.#channels = byKey(channels);
-    multicast.join(channels);
     this.#timer = setInterval(() => this.#look(), LOOK_EVERY);
     this.#timer.unref();
     await this.#settle(channels);
@@ -186,10 +189,18 @@ export class Announcer {
         const channel = this.#channels.get(key);
         if (channel === undefined || this.#isOver || !this.#settled.has(key)) continue;
         const sent = await this.#responder?.announce(channel, allRecords(this.#announcedOn(channel)));
-        // An address that is not ready yet, or a cable that is not: the next look begins again there.
-        if (sent !== true) this.#settled.delete(key);
+        if (sent === true) this.#failures.delete(key);
+        else this.#fail(key);
       }
     }
+  }
+
+  /** An address that is not ready yet, or a cable that is not: it is begun again there, after ever longer times. */
+  #fail(key: string): void {
+    this.#settled.delete(key);
+    const times = (this.#failures.get(key)?.times ?? 0) + 1;
+    const after = Math.min(LOOK_EVERY * 2 ** (times - 1), TRY_AGAIN_EVERY);
+    this.#failures.set(key, { times, notBefore: performance.now() + after - LOOK_EVERY / 2 });
   }
 
   /** Without the bit that nobody else has such a record: who took the name from us has. */
@@ -210,10 +221,9 @@ export class Announcer {
     this.#lookedAt = Date.now();
     if (this.#isSettling) return;
     const before = this.#channels;
-    const channels = currentChannels(this.#options.interfaces);
+    const channels = this.#multicast?.join(currentChannels(this.#options.interfaces)) ?? [];
     this.#channels = byKey(channels);
     for (const key of this.#settled) if (slept || !this.#channels.has(key)) this.#settled.delete(key);
-    this.#multicast?.join(channels);
     const changed = channels.filter(
       ({ key, addresses }) => before.get(key)?.addresses.join() !== addresses.join(),
     );
@@ -221,7 +231,11 @@ export class Announcer {
       changed.filter(({ key }) => this.#settled.has(key)),
       before,
     );
-    const fresh = channels.filter(({ key }) => !this.#settled.has(key));
+    for (const { key } of changed) this.#failures.delete(key);
+    const now = performance.now();
+    const fresh = channels.filter(
+      ({ key }) => !this.#settled.has(key) && now >= (this.#failures.get(key)?.notBefore ?? 0),
+    );
     if (fresh.length > 0) void this.#settle(fresh);
   }
 
@@ -279,7 +293,7 @@ export class Announcer {
       !isTaken(
         announced,
         ours,
-        theirs.map((record) => ({ ...record, ttl: 1 }) as Answer),
+        theirs.map((record) => ({ ...record, ttl: 1 })),
       )
     )
       return;

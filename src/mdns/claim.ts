@@ -40,7 +40,7 @@ export function givesWay(announced: Announced, theirs: readonly Answer[]): boole
       records
         .filter((record) => record.name.toLowerCase() === name.toLowerCase())
         .map(comparable)
-        .sort(Buffer.compare);
+        .sort((a, b) => Buffer.compare(a, b));
     const [mine, other] = [of(ours), of(theirs)];
     if (other.length === 0) continue;
     for (let at = 0; at < Math.max(mine.length, other.length); at += 1) {

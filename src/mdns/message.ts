@@ -64,7 +64,8 @@ export function readMessage(bytes: Buffer): Message | undefined {
 
 /** dns-packet has no name for the class IN with the bit of RFC 6762 §5.4. Questions of other classes are nobody's. */
 function asked({ name, type, class: kind = 'IN' }: Question): Asked[] {
-  const unicast = `${kind}` === `UNKNOWN_${UNICAST + 1}`;
+  const written: string = kind;
+  const unicast = written === `UNKNOWN_${UNICAST + 1}`;
   return unicast || kind === 'IN' || kind === 'ANY' ? [{ name, type, unicast }] : [];
 }
 

@@ -68,6 +68,7 @@ export class Multicast {
     });
     socket.on('error', (error) => this.#options.onFailure(error));
     socket.on('message', (message, { address, port }) => this.#receive(message, family, address, port));
+    socket.setTTL(255);
     socket.setMulticastTTL(255);
     // Programs of this machine are told, too.
     socket.setMulticastLoopback(true);
@@ -75,9 +76,10 @@ export class Multicast {
     this.#sockets.set(family, socket);
   }
 
-  /** Speaks on these channels from now on, and hears their groups. */
-  join(channels: Iterable<Channel>): void {
-    this.#channels = new Map([...channels].map((channel) => [channel.key, channel]));
+  /** Speaks on these channels from now on, and hears their groups. @returns those of them whose family there is */
+  join(all: readonly Channel[]): readonly Channel[] {
+    const channels = all.filter(({ family }) => this.#sockets.has(family));
+    this.#channels = new Map(channels.map((channel) => [channel.key, channel]));
     for (const { family, leaveBy } of this.#channels.values()) {
       try {
         // The system lets go of a membership with its interface, so that each look tries it again.
@@ -86,13 +88,14 @@ export class Multicast {
         if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') this.#options.onFailure(error as Error);
       }
     }
+    return channels;
   }
 
   /** To everybody on a channel. @returns whether it was sent; why not has been told */
   send(channel: Channel, message: Buffer): Promise<boolean> {
     this.#remember(message);
     const { family, zone } = channel;
-    const group = zone === '' ? GROUPS[family] : `${GROUPS[family]}%${zone}`;
+    const group = family === 'IPv4' ? GROUPS.IPv4 : `${GROUPS.IPv6}%${zone}`;
     return this.#queued(family, (socket) => {
       socket.setMulticastInterface(channel.leaveBy);
       return transmit(socket, message, PORT, group);

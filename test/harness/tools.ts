@@ -5,13 +5,18 @@ import { delimiter, join } from 'node:path';
 /** Which Debian package brings a command, where the two are not called the same. */
 const PACKAGE_OF: Readonly<Record<string, string>> = {
   ab: 'apache2-utils',
+  'avahi-browse': 'avahi-utils',
+  'avahi-resolve': 'avahi-utils',
   busybox: 'busybox-static',
   ctr: 'containerd',
+  'dbus-daemon': 'dbus',
   docker: 'docker.io',
   dockerd: 'docker.io',
+  ip: 'iproute2',
   ldapadd: 'ldap-utils',
   nginx: 'nginx-light',
   slapadd: 'slapd',
+  sysctl: 'procps',
 };
 
 /** Debian's own CLI: a second, newer one may stand before it in PATH and lacks BuildKit without a plugin. */
