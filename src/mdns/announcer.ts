@@ -113,11 +113,7 @@ export class Announcer {
     if (this.#isSettling) return;
     this.#isSettling = true;
     try {
-      const settled = await this.#settleNow(channels);
-      this.#isSettling = false;
-      await this.#announce(settled);
-    } catch (error) {
-      this.#options.onFailure(error as Error);
+      void this.#announce(await this.#settleNow(channels));
     } finally {
       this.#isSettling = false;
     }

@@ -28,7 +28,15 @@ export interface MulticastOptions {
   readonly onFailure: (error: Error) => void;
 }
 
-export class Multicast {
+/** What answers are sent by. */
+export interface Sender {
+  /** To everybody on a channel. @returns whether it was sent; why not has been told */
+  send(channel: Channel, message: Buffer): Promise<boolean>;
+  /** To one alone. */
+  reply(to: Source, message: Buffer): Promise<boolean>;
+}
+
+export class Multicast implements Sender {
   readonly #options: MulticastOptions;
   readonly #sockets = new Map<string, Socket>();
   /** Of each socket, what is sent after what: which interface it leaves by is a state of the socket. */
@@ -91,7 +99,6 @@ export class Multicast {
     return channels;
   }
 
-  /** To everybody on a channel. @returns whether it was sent; why not has been told */
   send(channel: Channel, message: Buffer): Promise<boolean> {
     this.#remember(message);
     const { family, zone } = channel;
@@ -102,7 +109,6 @@ export class Multicast {
     });
   }
 
-  /** To one alone. */
   reply({ channel, address, port }: Source, message: Buffer): Promise<boolean> {
     return this.#queued(channel.family, (socket) => transmit(socket, message, port, address));
   }
@@ -137,7 +143,13 @@ export class Multicast {
     if (this.#isOver || message.length > MAX_MESSAGE || this.#isOwn(message)) return;
     const channel = channelOf(this.#channels.values(), address, family);
     // Whoever is not of the link is answered by nobody (RFC 6762 §11), also so that nothing is sent to forged senders.
-    if (channel !== undefined) this.#options.onMessage(message, { channel, address, port });
+    if (channel === undefined) return;
+    try {
+      this.#options.onMessage(message, { channel, address, port });
+    } catch (error) {
+      // Nobody's message may end the process that announces.
+      this.#options.onFailure(error as Error);
+    }
   }
 
   /** What is sent comes back; an older announcement of ours would look like somebody else's claim. */

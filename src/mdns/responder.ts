@@ -2,7 +2,7 @@
 import type { Answer } from 'dns-packet';
 import type { Channel } from './links.ts';
 import { legacyResponse, type Message, recordKey, responses, ttlOf } from './message.ts';
-import { type Multicast, PORT, type Source } from './multicast.ts';
+import { PORT, type Sender, type Source } from './multicast.ts';
 import { additionalTo, type Announced, answersTo, isUnique } from './records.ts';
 
 /** What others may answer too waits for so long, at random, in milliseconds (RFC 6762 §6). */
@@ -24,17 +24,17 @@ interface Waiting {
 }
 
 export class Responder {
-  readonly #multicast: Multicast;
+  readonly #sender: Sender;
   /** Of each channel and asker, what will be answered. */
   readonly #waiting = new Map<string, Waiting>();
   /** When a record was sent to everybody of a channel. */
   readonly #sent = new Map<string, number>();
-  #announced: (channel: Channel) => Announced;
+  readonly #announced: (channel: Channel) => Announced;
   #replies = { second: 0, count: 0 };
 
   /** @param announced what is announced on a channel at the moment */
-  constructor(multicast: Multicast, announced: (channel: Channel) => Announced) {
-    this.#multicast = multicast;
+  constructor(sender: Sender, announced: (channel: Channel) => Announced) {
+    this.#sender = sender;
     this.#announced = announced;
   }
 
@@ -50,7 +50,7 @@ export class Responder {
     if (source.port !== PORT) {
       if (!this.#mayReply()) return;
       const additionals = additionalTo(this.#announced(channel), answers);
-      void this.#multicast.reply(source, legacyResponse(message, answers, additionals));
+      void this.#sender.reply(source, legacyResponse(message, answers, additionals));
       return;
     }
     // Who claims our name has to hear it, and everybody else as well.
@@ -59,7 +59,7 @@ export class Responder {
     if (alone && answers.every((answer) => this.#wasSent(channel, answer, (ttlOf(answer) * 1_000) / 4))) {
       if (!this.#mayReply()) return;
       const additionals = additionalTo(this.#announced(channel), answers);
-      for (const bytes of responses(answers, additionals)) void this.#multicast.reply(source, bytes);
+      for (const bytes of responses(answers, additionals)) void this.#sender.reply(source, bytes);
       return;
     }
     if (message.isTruncated)
@@ -83,7 +83,7 @@ export class Responder {
   /** Announces to everybody, whenever that was done last. @returns whether it was sent */
   async announce(channel: Channel, answers: readonly Answer[]): Promise<boolean> {
     this.#note(channel, answers);
-    const sent = responses(answers).map((bytes) => this.#multicast.send(channel, bytes));
+    const sent = responses(answers).map((bytes) => this.#sender.send(channel, bytes));
     return (await Promise.all(sent)).every(Boolean);
   }
 
@@ -128,7 +128,7 @@ export class Responder {
     if (due.length === 0) return;
     const additionals = additionalTo(this.#announced(channel), due);
     this.#note(channel, due);
-    for (const bytes of responses(due, additionals)) void this.#multicast.send(channel, bytes);
+    for (const bytes of responses(due, additionals)) void this.#sender.send(channel, bytes);
   }
 
   #note(channel: Channel, answers: readonly Answer[]): void {

@@ -39,6 +39,19 @@ test('a registry is found by its name and as a service, gives way to others, and
         'TXT registry._docker-registry._tcp.local',
       ],
     },
+    {
+      found: [
+        {
+          name: 'registry',
+          host: 'registry.local',
+          port: 5000,
+          addresses: ['127.0.0.1'],
+          txt: { path: '/v2/' },
+        },
+      ],
+      isBounded: true,
+      noise: true,
+    },
     { second: 'taken-2.local' },
     { goodbye: true },
   ]);

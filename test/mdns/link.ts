@@ -1,7 +1,9 @@
 /** Run in a network of its own: announces, asks as another machine would, and prints what it hears. One JSON line each. */
 import { createSocket } from 'node:dgram';
-import { decode, encode, type Answer } from 'dns-packet';
+import { type Answer, encode } from 'dns-packet';
 import { Announcer } from '../../src/mdns/announcer.ts';
+import { browse } from '../../src/mdns/browser.ts';
+import { readMessage } from '../../src/mdns/message.ts';
 
 const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const heard: Answer[] = [];
@@ -15,9 +17,10 @@ other.setMulticastInterface('127.0.0.1');
 const send = (packet: Parameters<typeof encode>[0]) =>
   other.send(encode({ id: 0, ...packet }), 5353, '224.0.0.251');
 other.on('message', (message) => {
-  if (message.length < 12) return; // the one below that is no packet
-  const { type, questions = [], answers = [], additionals = [] } = decode(message);
-  if (type === 'response') heard.push(...answers, ...additionals);
+  const read = readMessage(message);
+  if (read === undefined) return; // ours below, of which some are no packets
+  const { isResponse, questions, answers, additionals } = read;
+  if (isResponse) heard.push(...answers, ...additionals);
   for (const { name } of questions) {
     if (!taken.has(name)) continue;
     send({ type: 'response', answers: [{ name, type: 'A', ttl: 120, data: '10.9.9.9' }] });
@@ -61,6 +64,50 @@ await until(
 say({ service: [...new Set(heard.map(({ name, type }) => `${type} ${name}`))].sort() });
 send({ type: 'query', questions: [{ name: 'nobody.local', type: 'A' }] });
 other.send(Buffer.from('no packet'), 5353, '224.0.0.251');
+
+// Who looks for registries meets one, and somebody who answers everything by far too much, and by what cannot be read.
+heard.length = 0;
+const noise = setInterval(() => {
+  if (!heard.some(({ name, type }) => type === 'PTR' && name === '_docker-registry._tcp.local')) return;
+  // A name that leads to itself, and another that ends in the middle.
+  const loop = encode({
+    type: 'response',
+    answers: [{ name: 'loop.local', type: 'PTR', ttl: 9, data: 'x.local' }],
+  });
+  for (const end of [13, 20, loop.length - 2]) {
+    const bytes = Buffer.from(loop);
+    bytes.writeUInt16BE(0xc0_00 | end, end);
+    other.send(bytes, 5353, '224.0.0.251');
+    other.send(loop.subarray(0, end), 5353, '224.0.0.251');
+  }
+  const name = '_docker-registry._tcp.local';
+  for (let packet = 0; packet < 20; packet += 1) {
+    const instance = (index: number) => `n${packet}-${index}.${name}`;
+    const indexes = Array.from({ length: 30 }, (_, index) => index);
+    send({
+      type: 'response',
+      answers: indexes.map((index) => ({ name, type: 'PTR' as const, ttl: 4500, data: instance(index) })),
+      additionals: indexes.flatMap((index): Answer[] => [
+        { name: instance(index), type: 'SRV', ttl: 120, data: { port: 1, target: 'noise.local' } },
+        { name: 'noise.local', type: 'A', ttl: 120, data: `10.8.${packet}.${index}` },
+      ]),
+    });
+  }
+}, 100);
+const found = await browse({
+  type: '_docker-registry._tcp',
+  timeoutMs: 2_000,
+  interfaces: ['127.0.0.1'],
+  onFailure: (error) => say({ failure: error.message }),
+});
+clearInterval(noise);
+say({
+  found: found
+    .filter(({ name }) => name === 'registry')
+    .map(({ txt, ...rest }) => ({ ...rest, txt: Object.fromEntries(txt) })),
+  isBounded: found.length <= 256 && found.every(({ addresses }) => addresses.length <= 16),
+  noise: found.length > 1,
+});
 
 const second = announcer('taken');
 await second.start();
