@@ -46,6 +46,8 @@ const announcer = (name: string) =>
 const registry = announcer('registry');
 await registry.start();
 say({ names: [...names] });
+// It is announced twice.
+await until('the second one', () => heard.filter(({ type }) => type === 'SRV').length === 2);
 heard.length = 0;
 // Asked again, as nothing is said twice in a second (RFC 6762 §6).
 const ask = (name: string, type: 'A' | 'PTR') => () => send({ type: 'query', questions: [{ name, type }] });
