@@ -32,10 +32,20 @@ export class Responder {
   readonly #announced: (channel: Channel) => Announced;
   #replies = { second: 0, count: 0 };
 
-  /** @param announced what is announced on a channel at the moment */
-  constructor(sender: Sender, announced: (channel: Channel) => Announced) {
+  readonly #now: () => number;
+
+  /**
+   * @param announced what is announced on a channel at the moment
+   * @param now milliseconds of a clock that nobody sets
+   */
+  constructor(
+    sender: Sender,
+    announced: (channel: Channel) => Announced,
+    now: () => number = () => performance.now(),
+  ) {
     this.#sender = sender;
     this.#announced = announced;
+    this.#now = now;
   }
 
   /** Answers what is ours to answer, soon. */
@@ -132,16 +142,16 @@ export class Responder {
   }
 
   #note(channel: Channel, answers: readonly Answer[]): void {
-    for (const answer of answers) this.#sent.set(`${channel.key} ${recordKey(answer)}`, performance.now());
+    for (const answer of answers) this.#sent.set(`${channel.key} ${recordKey(answer)}`, this.#now());
   }
 
   #wasSent(channel: Channel, answer: Answer, within: number): boolean {
     const at = this.#sent.get(`${channel.key} ${recordKey(answer)}`);
-    return at !== undefined && performance.now() - at < within;
+    return at !== undefined && this.#now() - at < within;
   }
 
   #mayReply(): boolean {
-    const second = Math.floor(performance.now() / 1_000);
+    const second = Math.floor(this.#now() / 1_000);
     if (second !== this.#replies.second) this.#replies = { second, count: 0 };
     return (this.#replies.count += 1) <= MOST_REPLIES;
   }

@@ -130,13 +130,13 @@ publish-hinfo=no
 publish-workstation=no
 `;
 
-/** Asks again and again until it is so. @throws Error with what was seen last, after 15 s */
+/** Asks again and again until it is so. @throws Error with what was seen last, after 30 s */
 export async function eventually<T>(
   what: string,
   ask: () => Promise<T>,
   isIt: (seen: T) => boolean,
 ): Promise<T> {
-  for (const end = Date.now() + 15_000; ; await pause(100)) {
+  for (const end = Date.now() + 30_000; ; await pause(100)) {
     const seen = await ask();
     if (isIt(seen)) return seen;
     if (Date.now() > end) throw new Error(`waited in vain for ${what}; seen last: ${JSON.stringify(seen)}`);
