@@ -96,6 +96,9 @@ const noise = setInterval(() => {
     });
   }
 }, 100);
+// Meanwhile another one finds that somebody has its name.
+const second = announcer('taken');
+const started = second.start();
 const found = await browse({
   type: '_docker-registry._tcp',
   timeoutMs: 2_000,
@@ -111,8 +114,7 @@ say({
   noise: found.length > 1,
 });
 
-const second = announcer('taken');
-await second.start();
+await started;
 say({ second: names.at(-1) });
 // Somebody comes and claims the first one's name, and means it.
 taken.add('registry.local');
