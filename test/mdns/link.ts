@@ -70,7 +70,8 @@ other.send(Buffer.from('no packet'), 5353, '224.0.0.251');
 // Who looks for registries meets one, and somebody who answers everything by far too much, and by what cannot be read.
 heard.length = 0;
 const noise = setInterval(() => {
-  if (!heard.some(({ name, type }) => type === 'PTR' && name === '_docker-registry._tcp.local')) return;
+  const first = 'registry._docker-registry._tcp.local';
+  if (!heard.some((answer) => answer.type === 'PTR' && answer.data === first)) return;
   // A name that leads to itself, and another that ends in the middle.
   const loop = encode({
     type: 'response',
