@@ -118,7 +118,8 @@ function isPresent(command) {
         .map((folder) => join(folder, command));
   return places.some((place) => {
     try {
-      accessSync(place, constants.X_OK);
+      // Libraries are not executable.
+      accessSync(place, place.includes('.so.') ? constants.R_OK : constants.X_OK);
       return true;
     } catch {
       return false;
