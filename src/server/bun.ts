@@ -1,5 +1,6 @@
 import type { Address, Connection, Handler, Listener, ListenOptions, TlsOptions } from './listener.ts';
 import { addressFailure, clearStaleSocket, isUnknownHost, lacksIpv6 } from './address.ts';
+import { listeningSockets } from './bun-listening-sockets.ts';
 import { FAILURE_BODY, FAILURE_INIT, repairRequest } from './request-target.ts';
 import { namesOf, TLS_1_3 } from './server-certificates.ts';
 
@@ -40,30 +41,63 @@ class BunConnection implements Connection {
 }
 
 /**
+ * How long a server that another one takes the place of goes on with connections that are being made, in milliseconds:
+ * some round trips, and less than the second after which a client sends its first packet again.
+ */
+const LAST_HANDSHAKES_MS = 800;
+
+/** A server, and what it alone has. */
+interface Bound {
+  readonly server: Bun.Server<undefined>;
+  /** Descriptors of what it listens on, where that can be known. */
+  readonly sockets: readonly number[];
+  /** Set when another one takes its place: no further request is wanted on its connections. */
+  readonly place: { taken: boolean };
+}
+
+/**
  * Listens by `Bun.serve`. A `Blob` body over a file is sent by the kernel (`sendfile`) and never enters
  * JavaScript.
  * @throws AddressUnavailable
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { address } = options;
+  const { address, tls, reusePort } = options;
   if ('unix' in address) await clearStaleSocket(address.unix);
-  let server = await bind(options);
+  const renewable = tls !== undefined && reusePort && !('unix' in address);
+  const kernel = renewable ? await listeningSockets() : undefined;
+  const note = (start: () => Bun.Server<undefined>, place: Bound['place']): Bound => {
+    const before = kernel?.current();
+    const server = start();
+    const sockets = [...(kernel?.current() ?? [])].filter((one) => before?.has(one) === false);
+    for (const one of sockets) kernel?.acceptAtOnce(one);
+    return { server, sockets, place };
+  };
+  const firstPlace = { taken: false };
+  let bound = await bind(options, (where) => note(() => serve(options, where, firstPlace), firstPlace));
   /** Servers that another one has taken the place of, and that still have requests. */
-  const replaced = new Set<Bun.Server<undefined>>();
-  const all = () => [server, ...replaced];
+  const replaced = new Set<Bound>();
+  const all = () => [bound, ...replaced].map(({ server }) => server);
   return {
-    hostname: 'unix' in address ? address.unix : (server.hostname ?? address.hostname),
-    port: server.port ?? 0,
+    hostname: 'unix' in address ? address.unix : (bound.server.hostname ?? address.hostname),
+    port: bound.server.port ?? 0,
     pending: () => all().reduce((sum, one) => sum + one.pendingRequests, 0),
     async renew(certificates) {
-      const { tls } = options;
-      if (tls === undefined || 'unix' in address || !options.reusePort) return false;
+      if (!renewable) return false;
       // `reload` passes over the certificate without a word, so a second server takes the port over.
-      const old = server;
-      const where = { hostname: old.hostname ?? address.hostname, port: old.port ?? 0 };
-      server = serve({ ...options, tls: { ...tls, named: [], ...certificates } }, where);
+      const old = bound;
+      const where = { hostname: old.server.hostname ?? address.hostname, port: old.server.port ?? 0 };
+      const place = { taken: false };
+      const renewed = { ...options, tls: { ...tls, named: [], ...certificates } };
+      bound = note(() => serve(renewed, where, place), place);
       replaced.add(old);
-      void old.stop(false).finally(() => replaced.delete(old));
+      old.place.taken = true;
+      // The kernel resets what waits at a socket when that is closed. So nothing may come any more, and what has come
+      // must have been accepted, which happens between two timers at the latest.
+      const deaf =
+        kernel !== undefined && old.sockets.length > 0 && old.sockets.every((one) => kernel.deafen(one));
+      const stop = (): void => void old.server.stop(false).finally(() => replaced.delete(old));
+      if (deaf) setTimeout(() => setTimeout(stop, 10).unref(), LAST_HANDSHAKES_MS).unref();
+      else stop();
       return true;
     },
     // Closes idle connections at once and busy ones after their answer.
@@ -72,15 +106,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   };
 }
 
-async function bind(options: ListenOptions): Promise<Bun.Server<undefined>> {
-  const { address } = options;
+async function bind<T>({ address }: ListenOptions, start: (where: Address) => T): Promise<T> {
   try {
-    if ('unix' in address || address.hostname !== '') return serve(options, address);
+    if ('unix' in address || address.hostname !== '') return start(address);
     try {
-      return serve(options, { hostname: '::', port: address.port });
+      return start({ hostname: '::', port: address.port });
     } catch (error) {
       if (!lacksIpv6(error)) throw error;
-      return serve(options, { hostname: '0.0.0.0', port: address.port });
+      return start({ hostname: '0.0.0.0', port: address.port });
     }
   } catch (error) {
     const unknown = 'hostname' in address && (await isUnknownHost(address.hostname));
@@ -88,7 +121,7 @@ async function bind(options: ListenOptions): Promise<Bun.Server<undefined>> {
   }
 }
 
-function serve(options: ListenOptions, address: Address): Bun.Server<undefined> {
+function serve(options: ListenOptions, address: Address, place: Bound['place']): Bun.Server<undefined> {
   const { handler, tls } = options;
   // Bun's own greatest value is 255.
   const idleTimeout = Math.min(255, options.idleSeconds);
@@ -97,7 +130,7 @@ function serve(options: ListenOptions, address: Address): Bun.Server<undefined> 
     idleTimeout,
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     development: false as const,
-    fetch: answering(handler, tls !== undefined, idleTimeout),
+    fetch: answering(handler, tls !== undefined, idleTimeout, place),
     error: failed,
   };
   // The declarations leave the idle limit out for unix sockets; Bun 1.4.4 honours it there as well.
@@ -129,6 +162,7 @@ function answering(
   handler: Handler,
   encrypted: boolean,
   idleSeconds: number,
+  place: Bound['place'],
 ): (request: Request, server: Bun.Server<undefined>) => Promise<Response> | Response {
   return (request, server) => {
     let given = request;
@@ -142,8 +176,14 @@ function answering(
     const answer = handler(given, connection);
     connection.answer = answer;
     if (connection.lifted) connection.restoreAfter(answer);
-    return answer;
+    return place.taken ? answer.then(asLast) : answer;
   };
+}
+
+/** The connection ends with this answer: a client that is told so sends no request into its end. */
+function asLast(response: Response): Response {
+  response.headers.set('connection', 'close');
+  return response;
 }
 
 /** The handler answers its own failures; what comes here is a defect, and is told to the operator only. */

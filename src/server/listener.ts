@@ -98,8 +98,9 @@ export interface Listener {
   /** Requests under way: received and not yet answered to the last byte. */
   pending(): number;
   /**
-   * Shows other certificates to connections to come; those that are there go on.
-   * @returns false where that cannot be: without TLS, and on Bun with a unix socket or an address that is not shared
+   * Shows other certificates to connections to come; those that are there, or are being made, go on. By `Bun.serve`
+   * some of those who come within the next second connect after another second or two, and off Linux a few are reset.
+   * @returns false where that cannot be: without TLS, and by `Bun.serve` where the port is not shared
    */
   renew(certificates: ServerCertificates): Promise<boolean>;
   /** Accepts nothing new; resolves when the requests under way are answered. */
