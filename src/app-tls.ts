@@ -1,9 +1,11 @@
 /** From the configuration's TLS to certificates that stay good. A part of the composition root. */
+import { isIP } from 'node:net';
 import type { Config } from './config/config.ts';
 import type { Logger } from './log.ts';
 import { StartFailure } from './start-failure.ts';
 import { hostNames } from './tls/host-names.ts';
 import type { LocalCertificate } from './tls/local-ca.ts';
+import { isPermitted } from './tls/name-constraints.ts';
 
 /** How often it is looked whether the host has other addresses, in milliseconds. */
 const LOOK_EVERY = 2_000;
@@ -32,6 +34,11 @@ export async function prepareCertificate(
   // Large, and of no use to who has certificates of his own.
   const { localCertificate, RootLost } = await import('./tls/local-ca.ts');
   try {
+    const foreign = configuredNames(config, announced).find(
+      (name) => isIP(name) === 0 && !isPermitted(name, constraints),
+    );
+    if (foreign !== undefined)
+      throw new Error(`${foreign} is not below what http.tls.constraints allows: ${constraints.join(', ')}`);
     return await localCertificate({
       folder,
       names: namesOf(config, announced),
@@ -44,14 +51,17 @@ export async function prepareCertificate(
   }
 }
 
+function namesOf(config: Config, announced?: string): readonly string[] {
+  return hostNames(configuredNames(config, announced));
+}
+
 /** The configured name stays beside the announced one: it is taken again when it is free, and that needs no new one then. */
-function namesOf({ http, mdns }: Config, announced?: string): readonly string[] {
-  const local = mdns === undefined ? [] : [`${mdns.name}.local`];
-  return hostNames([
+function configuredNames({ http, mdns }: Config, announced?: string): readonly string[] {
+  return [
     ...(announced === undefined ? [] : [announced]),
-    ...local,
+    ...(mdns === undefined ? [] : [`${mdns.name}.local`]),
     ...(http.tls?.localCa?.names ?? []),
-  ]);
+  ];
 }
 
 /**

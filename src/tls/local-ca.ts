@@ -11,6 +11,7 @@ import { webcrypto } from 'node:crypto';
 import type { Extension, X509Certificate } from '@peculiar/x509';
 import { fingerprintOf } from './fingerprint.ts';
 import { readText, writeText } from './key-files.ts';
+import { encodeConstraints, isPermitted, NAME_CONSTRAINTS } from './name-constraints.ts';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const DAY = 24 * 3_600_000;
@@ -25,7 +26,7 @@ await import('reflect-metadata');
 const x509 = await import('@peculiar/x509');
 x509.cryptoProvider.set(webcrypto as Crypto);
 
-/** The authority is half there: it cannot be made anew without everybody having to trust it again. */
+/** The authority is half there, or is not what is asked for: another one would have to be trusted by everybody again. */
 export class RootLost extends Error {
   override readonly name = 'RootLost';
 }
@@ -45,7 +46,10 @@ export interface LocalCertificate {
 
 export interface LocalCaOptions {
   readonly folder: string;
-  /** DNS names and IP addresses that the certificate is for; the first one is its common name. */
+  /**
+   * DNS names and IP addresses that the certificate is for, those left out that the authority may not sign for: one of
+   * them, and clients would refuse the whole certificate.
+   */
   readonly names: readonly string[];
   /** What of DNS the authority may sign, such as `local` and `lan`; everything unless told otherwise. */
   readonly onlyBelow?: readonly string[];
@@ -60,10 +64,11 @@ export interface LocalCaOptions {
  */
 export async function localCertificate({
   folder,
-  names,
+  names: wanted,
   onlyBelow = [],
   now = Date.now(),
 }: LocalCaOptions): Promise<LocalCertificate> {
+  const names = wanted.filter((name) => isIP(name) !== 0 || isPermitted(name, onlyBelow));
   const root = await openRoot(folder, onlyBelow, now);
   const certificateFile = join(folder, 'server.crt');
   const keyFile = join(folder, 'server.key');
@@ -102,6 +107,12 @@ async function openRoot(folder: string, onlyBelow: readonly string[], now: numbe
   const [pem, keyPem] = [await readText(certificateFile), await readText(keyFile)];
   if (pem !== undefined && keyPem !== undefined) {
     const certificate = new x509.X509Certificate(pem);
+    const before = Buffer.from(certificate.getExtension(NAME_CONSTRAINTS)?.value ?? new ArrayBuffer());
+    if (!before.equals(onlyBelow.length === 0 ? Buffer.alloc(0) : encodeConstraints(onlyBelow))) {
+      throw new RootLost(
+        `${certificateFile} was made with other constraints, and they cannot be changed: set http.tls.constraints as it was, or remove ${folder} to begin anew, and trust the new one everywhere`,
+      );
+    }
     return { certificate, key: await importKey(keyPem), isNew: false };
   }
   if (pem !== undefined || keyPem !== undefined) {
@@ -183,22 +194,9 @@ function canonicalName(name: string): string {
   return new URL(`http://[${name}]`).hostname;
 }
 
-/** X.509 name constraints (RFC 5280 §4.2.1.10): only DNS names below those, and any address. */
 function constraints(onlyBelow: readonly string[]): Extension[] {
   if (onlyBelow.length === 0) return [];
-  const subtree = (name: string) => {
-    const bytes = Buffer.from(name, 'latin1');
-    const base = Buffer.concat([Buffer.from([0x82, bytes.length]), bytes]);
-    return Buffer.concat([Buffer.from([0x30, base.length]), base]);
-  };
-  const permitted = sequence(0xa0, Buffer.concat(onlyBelow.map(subtree)));
-  return [new x509.Extension('2.5.29.30', true, sequence(0x30, permitted))];
-}
-
-function sequence(tag: number, content: Buffer): Buffer<ArrayBuffer> {
-  const { length } = content;
-  const size = length < 128 ? [length] : length < 256 ? [0x81, length] : [0x82, length >> 8, length & 255];
-  return Buffer.concat([Buffer.from([tag, ...size]), content]);
+  return [new x509.Extension(NAME_CONSTRAINTS, true, Uint8Array.from(encodeConstraints(onlyBelow)))];
 }
 
 function makeKeys(): Promise<CryptoKeyPair> {

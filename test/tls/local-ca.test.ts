@@ -78,13 +78,26 @@ test.each(['root.key', 'root.crt'])('a root of which %s is lost is never replace
 });
 
 test('a root that may only sign below some domains signs for no other', async () => {
-  const now = Date.now();
-  const made = await make({ onlyBelow: ['local'], names: ['registry.local'], now });
+  const limited = { onlyBelow: ['local', 'lan'], now: Date.now() };
+  const names = ['registry.local', 'localhost', 'Host.LAN', 'host', 'notlocal', '127.0.0.1'];
+  // One name that is not allowed, and clients would refuse all of it.
+  const made = await make({ ...limited, names });
+  expect(made.names).toEqual(['registry.local', 'Host.LAN', '127.0.0.1']);
   const ca = join(folder, 'root.crt');
-  const verify = () => run('openssl', ['verify', '-CAfile', ca, made.certificateFile]);
-  expect((await verify()).stdout).toContain('OK');
-  await make({ onlyBelow: ['local'], names: ['bank.example'], now });
-  expect(verify()).rejects.toThrow('permitted subtree violation');
+  const verify = (certificate: string) => run('openssl', ['verify', '-CAfile', ca, certificate]);
+  expect((await verify(made.certificateFile)).stdout).toContain('OK');
+  expect((await make({ ...limited, names })).isNew).toBe(false);
+  expect(make({ now: limited.now })).rejects.toThrow('root.crt was made with other constraints');
+
+  const key = join(folder, 'root.key');
+  const other = join(folder, 'other.crt');
+  const subject = ['-subj', '/CN=other', '-addext', 'subjectAltName=DNS:bank.example', '-nodes'];
+  await run('openssl', [
+    ...['req', '-x509', '-CA', ca, '-CAkey', key, ...subject],
+    ...['-newkey', 'rsa:2048', '-keyout', join(folder, 'other.key'), '-out', other],
+    ...['-addext', 'basicConstraints=critical,CA:FALSE'],
+  ]);
+  expect(verify(other)).rejects.toThrow('permitted subtree violation');
 });
 
 test('the root in the forms of other machines', async () => {
