@@ -11,6 +11,7 @@ import type { Options } from './harness/options.ts';
 import { table, writeReport } from './harness/report.ts';
 import type { Outcome, Report } from './harness/report.ts';
 import { killServers } from './harness/server.ts';
+import { tlsHandshakes } from './measurements/handshakes.ts';
 import { layers } from './measurements/layers.ts';
 import { logins } from './measurements/logins.ts';
 import { manifests } from './measurements/manifests.ts';
@@ -26,6 +27,7 @@ import { start } from './measurements/start.ts';
 const MEASUREMENTS: readonly Measurement[] = [
   pullPlain,
   pullTls,
+  tlsHandshakes,
   pushPatch,
   pushPut,
   pushSoftware,

@@ -2,11 +2,18 @@
 import { execFile } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
+import { isIP } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fingerprintOf } from '../tls/fingerprint.ts';
-import { linuxStores, manualSteps, type TrustStore } from '../tls/trust-stores.ts';
+import {
+  linuxStores,
+  manualRemoval,
+  manualSteps,
+  type StoreFile,
+  type TrustStore,
+} from '../tls/trust-stores.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 import { promptLine } from './prompt-line.ts';
 
@@ -30,17 +37,15 @@ const TIMEOUT_MS = 10_000;
 /** @returns the exit code */
 export async function trust(options: TrustOptions, io: CommandIo = processIo()): Promise<number> {
   return exitCodeOf(io, async () => {
-    const { host, remove = false, print = false, root = '/', platform = process.platform } = options;
-    const [, name = '', port = '443'] =
-      /^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?$/.exec(host) ?? [];
-    if (name === '') throw new CommandFailure(`${host}: expected a host, and a port behind a colon`, 2);
-    const place = port === '443' ? name : `${name}:${port}`;
-    const pem = remove ? '' : await fetchRoot(name, Number(port));
+    const { remove = false, print = false, root = '/', platform = process.platform } = options;
+    const { name, port, place } = placeOf(options.host);
+    const pem = remove ? '' : await fetchRoot(name, port);
     if (!remove) await confirm(place, pem, options, io);
     if (platform !== 'linux') {
-      const file = `entrepot-${name}.crt`;
-      if (!print && !remove) await writeFile(join(root === '/' ? '.' : root, file), pem);
-      for (const step of manualSteps({ host: place, pem }, file))
+      const file = `entrepot-${place.replaceAll(/[^A-Za-z0-9.-]+/g, '-')}.crt`;
+      if (print) io.out(`The certificate:\n  curl -ko ${file} https://${place}/root-ca.crt\n`);
+      else if (!remove) await writeFile(join(root === '/' ? '.' : root, file), pem);
+      for (const step of (remove ? manualRemoval : manualSteps)(place, file))
         io.out(`${step.name}:\n  ${step.command}\n`);
       return;
     }
@@ -49,52 +54,142 @@ export async function trust(options: TrustOptions, io: CommandIo = processIo()):
     );
     if (stores.length === 0)
       throw new CommandFailure('no program that looks for authorities was found on this machine');
-    for (const store of stores) await change(store, { remove, print, root }, io);
+    let changed = false;
+    for (const store of stores) changed = (await change(store, { remove, print, root }, io)) || changed;
+    if (remove && !changed) io.out(`${place} was not trusted\n`);
     if (!print && !remove) io.out(`${place} is trusted. docker login ${place}\n`);
   });
 }
 
+/** What a user may have typed, or copied from a browser. @throws CommandFailure */
+function placeOf(typed: string): { readonly name: string; readonly port: number; readonly place: string } {
+  const host = typed.replace(/^https?:\/\//, '').replace(/\/$/, '');
+  const [, name = '', digits = '443'] =
+    /^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?$/.exec(host) ?? [];
+  const port = Number(digits);
+  if (name === '' || port < 1 || port > 65_535)
+    throw new CommandFailure(
+      `${typed}: expected a host, and a port behind a colon; an IPv6 address in brackets: [fd00::1]:5000`,
+      2,
+    );
+  return { name, port, place: port === 443 ? name : `${name}:${port}` };
+}
+
+interface How {
+  readonly remove: boolean;
+  readonly print: boolean;
+  readonly root: string;
+}
+
+/** @returns whether there was something to do */
 async function change(
-  { name, files, command }: TrustStore,
-  { remove, print, root }: { readonly remove: boolean; readonly print: boolean; readonly root: string },
+  { name, files, command, condition }: TrustStore,
+  how: How,
   io: CommandIo,
-): Promise<void> {
-  for (const { path, text = '' } of files) {
-    const file = join(root, path);
-    io.out(`${name}: ${remove ? 'remove' : 'write'} ${path}\n`);
-    if (print) continue;
-    try {
-      if (remove) await rm(file, { force: true });
-      else {
-        await mkdir(dirname(file), { recursive: true });
-        await writeFile(file, text);
-      }
-    } catch (error) {
-      throw new CommandFailure(`${path}: ${(error as Error).message}; run it as root, or with --print`);
-    }
-  }
-  if (command === undefined) return;
+): Promise<boolean> {
+  const { remove, print, root } = how;
+  let changed = false;
+  for (const file of files) changed = (await changeFile(name, file, how, io)) || changed;
+  const text = condition === undefined ? '' : await readText(join(root, condition.path));
+  if (condition !== undefined && !remove && !text.includes(condition.word))
+    io.out(`${name}: ${condition.advice}\n`);
+  if (command === undefined || !changed) return changed;
   io.out(`${name}: run ${command.join(' ')}\n`);
-  if (print || root !== '/') return;
+  if (print || root !== '/') return true;
   const [program, ...args] = command;
   await new Promise<void>((resolve, reject) => {
     execFile(program, args, (error, _stdout, stderr) =>
       error === null ? resolve() : reject(new CommandFailure(`${program} failed: ${stderr.trim()}`)),
     );
   });
+  return true;
+}
+
+/** @returns whether there was something to do */
+async function changeFile(
+  store: string,
+  { path, text, mark }: StoreFile,
+  { remove, print, root }: How,
+  io: CommandIo,
+): Promise<boolean> {
+  const file = join(root, path);
+  const exists = existsSync(file);
+  if (remove && !exists) return false;
+  if (exists && mark !== undefined && !(await readText(file)).startsWith(mark)) {
+    io.out(`${store}: ${path} is somebody’s own and stays as it is${remove ? '' : `; it needs\n${text}`}\n`);
+    return false;
+  }
+  io.out(`${store}: ${remove ? 'remove' : 'write'} ${path}\n`);
+  if (print) return true;
+  try {
+    if (remove) {
+      await rm(file);
+      // The folder was made for it. With something else in it, it stays.
+      if (dirname(path).includes('/certs.d/')) await rmdir(dirname(file)).catch(() => undefined);
+    } else {
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, text);
+    }
+  } catch (error) {
+    throw new CommandFailure(`${path}: ${(error as Error).message}; run it as root, or with --print`);
+  }
+  return true;
+}
+
+function readText(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch(() => '');
 }
 
 /**
- * Fetched over a connection that proves nothing: whether it is the right one is what the fingerprint tells.
+ * Fetched over a connection that proves nothing: whether it is the right one is what the fingerprint tells. That the
+ * server's own certificate is of this authority and for this name is looked at afterwards, as trust would be of no use.
  * @throws CommandFailure
  */
-async function fetchRoot(hostname: string, port: number): Promise<string> {
-  const text = await new Promise<string>((resolve, reject) => {
-    const host = hostname.replaceAll(/^\[|\]$/g, '');
-    const refuse = (reason: string) =>
-      reject(new CommandFailure(`https://${hostname}:${port}/root-ca.crt: ${reason}`));
+async function fetchRoot(name: string, port: number): Promise<string> {
+  const url = `https://${name}:${port}/root-ca.crt`;
+  const refuse = (reason: string) => new CommandFailure(`${url}: ${reason}`);
+  const { status, body } = await ask(name, port).catch((error: Error) => {
+    throw refuse(reasonOf(error, port));
+  });
+  if (status !== 200) {
+    const isPublic = await ask(name, port, {}).then(
+      () => true,
+      () => false,
+    );
+    throw refuse(
+      isPublic
+        ? `it answered ${status}, and this machine trusts the certificate of ${name} already: there is nothing to do`
+        : `it answered ${status}: it has no authority of its own (http.tls.auto)`,
+    );
+  }
+  try {
+    if (!new X509Certificate(body).ca) throw new Error('a leaf');
+  } catch {
+    throw refuse('that is no certificate of an authority');
+  }
+  await ask(name, port, { ca: body }).catch((error: NodeJS.ErrnoException) => {
+    const advice =
+      error.code === 'ERR_TLS_CERT_ALTNAME_INVALID'
+        ? '. Use a name that it is for, or have this one added to http.tls.names of the server'
+        : ': is it a proxy that answers there?';
+    throw refuse(`clients would refuse the server in spite of it: ${error.message}${advice}`);
+  });
+  return body;
+}
+
+/** The authority's certificate, as it is sent. With `proof` the connection is proven by that: the system, or its own. */
+function ask(
+  name: string,
+  port: number,
+  proof?: { readonly ca?: string },
+): Promise<{ readonly status: number; readonly body: string }> {
+  const host = name.replaceAll(/^\[|\]$/g, '');
+  const checks = proof ?? { rejectUnauthorized: false };
+  // A certificate for an address is found by the address; as the name of a server none may be sent (RFC 6066).
+  const servername = isIP(host) === 0 ? { servername: host } : {};
+  return new Promise((resolve, reject) => {
     const asked = request(
-      { host, port, path: '/root-ca.crt', rejectUnauthorized: false, timeout: TIMEOUT_MS, agent: false },
+      { host, port, path: '/root-ca.crt', timeout: TIMEOUT_MS, agent: false, ...servername, ...checks },
       (answer) => {
         let body = '';
         answer.setEncoding('latin1');
@@ -102,23 +197,25 @@ async function fetchRoot(hostname: string, port: number): Promise<string> {
           body += chunk;
           if (body.length > MAX_CERTIFICATE) asked.destroy();
         });
-        answer.on('end', () => {
-          if (answer.statusCode === 200) resolve(body);
-          else refuse(`it answered ${answer.statusCode}: it has no authority of its own (http.tls.auto)`);
-        });
-        answer.on('error', (error) => refuse(error.message));
+        answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body }));
+        answer.on('error', reject);
       },
     );
     asked.on('timeout', () => asked.destroy(new Error('no answer')));
-    asked.on('error', (error) => refuse(error.message));
+    asked.on('error', reject);
     asked.end();
   });
-  try {
-    if (new X509Certificate(text).ca) return text;
-  } catch {
-    // told below
-  }
-  throw new CommandFailure(`https://${hostname}:${port}/root-ca.crt: that is no certificate of an authority`);
+}
+
+/** What a failure to connect means, and what to do about it. */
+function reasonOf({ message, code }: NodeJS.ErrnoException, port: number): string {
+  if (/WRONG_VERSION|wrong version|packet length|EPROTO/i.test(`${message} ${code}`))
+    return 'it speaks no TLS there. Is that the port of plain HTTP?';
+  if (code === 'ECONNREFUSED')
+    return `nobody listens there${port === 443 ? '. Is the port missing? By `serve --lan` it is 5000' : ''}`;
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return 'there is no such host. Names in .local need libnss-mdns or systemd-resolved; an address does without';
+  return message;
 }
 
 async function confirm(host: string, pem: string, options: TrustOptions, io: CommandIo): Promise<void> {

@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { type Address } from '../server/listener.ts';
 import { formatAddress } from '../server/address.ts';
+import { hostNames } from '../tls/host-names.ts';
 
 /** An account that was made at the first start. */
 export interface FirstAccount {
@@ -38,24 +40,52 @@ export function printWelcome(
   const data = driver.kind === 'filesystem' ? driver.rootDirectory : 'memory (gone when it stops)';
   const lines = [
     `Entrepot is serving on ${'unix' in address ? where : `${scheme}://${where}`}`,
+    ...(isEverywhere && config.http.tls !== undefined ? alsoLine(where, address.port) : []),
     `  data    ${data}`,
     `  config  ${file === undefined ? `none: the defaults${config.auth === undefined ? ', for this machine only' : ' and variables'}` : resolve(file)}`,
     `  login   ${loginLine(config, where, file)}`,
     ...(admin === undefined
       ? []
       : [`          account ${admin.account}, password ${admin.password} (shown this once)`]),
-    ...(fingerprint === undefined
-      ? []
-      : [`  trust   entrepot trust ${where}`, `          SHA-256 ${fingerprint}`]),
-    config.proxy?.fallback !== undefined && !config.proxy.push
-      ? `  pull    docker pull ${where}/IMAGE (what it caches; it takes no pushes)`
-      : `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
+    ...(fingerprint === undefined ? [] : trustLines(config, where, fingerprint)),
+    ...(config.proxy?.fallback !== undefined && !config.proxy.push
+      ? [`  pull    docker pull ${where}/IMAGE (what it caches; it takes no pushes)`]
+      : [
+          `  push    docker tag IMAGE ${where}/IMAGE && docker push ${where}/IMAGE`,
+          `  pull    docker pull ${where}/IMAGE`,
+        ]),
     ...(config.proxy === undefined || config.proxy.allow.length === 0
       ? []
       : [`  cache   docker pull ${where}/proxy/docker.io/library/busybox`]),
     `  stop    Ctrl-C`,
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** The addresses by which other machines reach this one, for those that do not know its name. */
+function alsoLine(where: string, port: number): readonly string[] {
+  const addresses = hostNames()
+    .filter((name) => isIP(name) !== 0 && name !== '::1' && !name.startsWith('127.'))
+    .map((hostname) => formatAddress({ hostname, port }))
+    .filter((address) => address !== where);
+  return addresses.length === 0 ? [] : [`  also    ${addresses.join(', ')}`];
+}
+
+/** What every machine has to do once before it believes this registry. */
+function trustLines({ http }: Config, where: string, fingerprint: string): readonly string[] {
+  const fetched = (folder: string) =>
+    `sudo curl -k --create-dirs -o ${folder}/certs.d/${where}/ca.crt https://${where}/root-ca.crt`;
+  const plain = http.tls?.plainAddr;
+  const host = where.replace(/:\d+$/, '');
+  return [
+    `  trust   on each machine: sudo entrepot trust ${where}, or for one client`,
+    `          docker  ${fetched('/etc/docker')}`,
+    `          podman  ${fetched('/etc/containers')}`,
+    ...(plain === undefined || 'unix' in plain
+      ? []
+      : [`          macOS   open http://${host}:${plain.port}/root-ca.mobileconfig`]),
+    `          SHA-256 ${fingerprint}`,
+  ];
 }
 
 /** An address that a client on this machine can use. */

@@ -1,10 +1,12 @@
 /** Where the programs of a machine look for authorities, and what puts one there. */
 import { join } from 'node:path';
 
-/** A change of one file; without `text` it is removed. */
-export interface FileChange {
+/** A file of a store. */
+export interface StoreFile {
   readonly path: string;
-  readonly text?: string;
+  readonly text: string;
+  /** It may be somebody's own: only one that begins with this line is replaced or removed. */
+  readonly mark?: string;
 }
 
 export interface TrustStore {
@@ -12,9 +14,11 @@ export interface TrustStore {
   readonly name: string;
   /** The machine has it when any of these exists. */
   readonly evidence: readonly string[];
-  readonly files: readonly FileChange[];
+  readonly files: readonly StoreFile[];
   /** What has to be run afterwards, with its arguments. */
   readonly command?: readonly [string, ...string[]];
+  /** What is told when the file at `path` does not have `word`. */
+  readonly condition?: { readonly path: string; readonly word: string; readonly advice: string };
 }
 
 /** Ways that only the user can go: what to do, in words or as a command. */
@@ -49,8 +53,18 @@ export function linuxStores({ host, pem }: TrustTarget): readonly TrustStore[] {
       evidence: ['/etc/containerd', '/usr/bin/containerd'],
       files: [
         { path: join(containerd, 'ca.crt'), text: pem },
-        { path: join(containerd, 'hosts.toml'), text: hostsToml(host, join(containerd, 'ca.crt')) },
+        {
+          path: join(containerd, 'hosts.toml'),
+          text: hostsToml(host, join(containerd, 'ca.crt')),
+          mark: MARK,
+        },
       ],
+      condition: {
+        path: '/etc/containerd/config.toml',
+        word: 'certs.d',
+        advice:
+          'for Kubernetes /etc/containerd/config.toml has to name it: config_path = "/etc/containerd/certs.d" in [plugins."io.containerd.grpc.v1.cri".registry]; ctr takes --hosts-dir',
+      },
     },
     {
       name: 'the system (Debian, Ubuntu, Alpine)',
@@ -67,13 +81,15 @@ export function linuxStores({ host, pem }: TrustTarget): readonly TrustStore[] {
   ];
 }
 
+const MARK = '# by entrepot trust';
+
 /** containerd reads the folder where `config_path` in its own configuration names `/etc/containerd/certs.d`. */
 function hostsToml(host: string, ca: string): string {
-  return `server = "https://${host}"\n\n[host."https://${host}"]\n  capabilities = ["pull", "resolve", "push"]\n  ca = "${ca}"\n`;
+  return `${MARK}\nserver = "https://${host}"\n\n[host."https://${host}"]\n  capabilities = ["pull", "resolve", "push"]\n  ca = "${ca}"\n`;
 }
 
 /** What has to be done by hand on other systems. `file` holds the certificate. */
-export function manualSteps({ host }: TrustTarget, file: string): readonly ManualStep[] {
+export function manualSteps(host: string, file: string): readonly ManualStep[] {
   return [
     {
       name: 'macOS keychain (Docker Desktop takes it from there, after a restart)',
@@ -84,5 +100,18 @@ export function manualSteps({ host }: TrustTarget, file: string): readonly Manua
       command: `mkdir -p ~/.docker/certs.d/${host} && cp ${file} ~/.docker/certs.d/${host}/ca.crt`,
     },
     { name: 'Windows, as administrator', command: `certutil -addstore -f ROOT ${file}` },
+  ];
+}
+
+/** How that is undone. */
+export function manualRemoval(host: string, file: string): readonly ManualStep[] {
+  return [
+    { name: 'macOS keychain', command: `sudo security remove-trusted-cert -d ${file}` },
+    { name: 'Docker on macOS, for this user', command: `rm -r ~/.docker/certs.d/${host}` },
+    {
+      name: 'Windows, as administrator',
+      command:
+        'certutil -store ROOT, and with the serial number that it shows: certutil -delstore ROOT SERIAL',
+    },
   ];
 }

@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import type { CommandInput, CommandIo } from '../../src/cli/command-io.ts';
 import { trust, type TrustOptions } from '../../src/cli/trust.ts';
@@ -89,8 +91,11 @@ test.each([
   ['a no', {}, 'n\n', 'Nothing is trusted.'],
   ['nobody to ask', {}, undefined, 'nobody can be asked here'],
   ['another fingerprint', { fingerprint: '00' }, undefined, 'has another fingerprint'],
-  ['no registry', { host: 'localhost:1' }, 'y\n', 'https://localhost:1/root-ca.crt: '],
+  ['no registry', { host: 'localhost:1' }, 'y\n', 'https://localhost:1/root-ca.crt: nobody listens there'],
+  ['no such host', { host: 'none.invalid' }, 'y\n', 'there is no such host'],
   ['no host', { host: 'a/b' }, 'y\n', 'expected a host'],
+  ['no port', { host: 'localhost:70000' }, 'y\n', 'expected a host'],
+  ['an address without brackets', { host: '::1' }, 'y\n', '[fd00::1]:5000'],
 ] as const)('%s changes nothing', async (_, options, typed, message) => {
   const root = await machine(...everywhere);
   const { code, err } = await ask({ root, ...options }, typed);
@@ -98,7 +103,60 @@ test.each([
   expect(existsSync(`${root}/etc/docker/certs.d`)).toBe(false);
 });
 
-test('elsewhere it tells what to do', async () => {
-  const { code, out } = await ask({ root: await machine(), platform: 'darwin', fingerprint });
-  expect([code, out]).toEqual([0, expect.stringContaining('security add-trusted-cert')]);
+test('a server that its own authority does not prove is not trusted', async () => {
+  const root = await machine(...everywhere);
+  // The address of this host in a form for which there is no certificate.
+  const unknown = await ask({ root, host: host.replace('localhost', '127.1'), fingerprint });
+  expect([unknown.code, unknown.err]).toEqual([1, expect.stringContaining('http.tls.names')]);
+  const plain = createServer((_request, response) => response.end());
+  const port = await new Promise<number>((resolve) =>
+    plain.listen(0, '127.0.0.1', () => resolve((plain.address() as AddressInfo).port)),
+  );
+  const spoken = await ask({ root, host: `127.0.0.1:${port}`, fingerprint });
+  plain.close();
+  expect([spoken.code, spoken.err]).toEqual([1, expect.stringContaining('it speaks no TLS there')]);
+  expect(existsSync(`${root}/etc/docker/certs.d`)).toBe(false);
+});
+
+test('an address as a browser shows it is taken too', async () => {
+  const root = await machine('/etc/docker');
+  const { code } = await ask({ root, host: `https://${host}/`, fingerprint });
+  expect([code, existsSync(`${root}/etc/docker/certs.d/${host}/ca.crt`)]).toEqual([0, true]);
+});
+
+test('what somebody wrote for containerd stays, and what it needs is told', async () => {
+  const folder = `/etc/containerd/certs.d/${host}`;
+  const root = await machine(folder);
+  const own = `${root}${folder}/hosts.toml`;
+  await writeFile(own, 'server = "https://elsewhere"\n');
+  const { code, out } = await ask({ root, fingerprint });
+  expect([code, out]).toEqual([0, expect.stringContaining(`ca = "${folder}/ca.crt"`)]);
+  expect(out).toContain('config_path = "/etc/containerd/certs.d"');
+  expect((await ask({ root, remove: true })).code).toBe(0);
+  expect(existsSync(`${root}${folder}/ca.crt`)).toBe(false);
+  expect(await readFile(own, 'utf8')).toContain('elsewhere');
+  expect((await ask({ root, remove: true })).out).toEndWith(`${host} was not trusted\n`);
+});
+
+test('Fedora’s system keeps it in a place of its own', async () => {
+  const root = await machine('/usr/bin/update-ca-trust');
+  const { out } = await ask({ root, fingerprint });
+  expect(out).toContain('run /usr/bin/update-ca-trust');
+  const file = `/etc/pki/ca-trust/source/anchors/entrepot-${host.replace(':', '-')}.crt`;
+  expect(new X509Certificate(await readFile(root + file)).fingerprint256).toBe(fingerprint);
+  await ask({ root, remove: true });
+  expect(existsSync(root + file)).toBe(false);
+});
+
+test('elsewhere it tells what to do, and what undoes it', async () => {
+  const root = await machine();
+  const file = `entrepot-${host.replace(':', '-')}.crt`;
+  const add = await ask({ root, platform: 'darwin', fingerprint });
+  expect([add.code, add.out]).toEqual([0, expect.stringContaining(`System.keychain ${file}\n`)]);
+  expect(new X509Certificate(await readFile(`${root}/${file}`)).fingerprint256).toBe(fingerprint);
+  const told = await ask({ root, platform: 'win32', fingerprint, print: true });
+  expect(told.out).toContain(`curl -ko ${file} https://${host}/root-ca.crt`);
+  const undo = await ask({ root, platform: 'darwin', remove: true });
+  expect(undo.out).toContain(`security remove-trusted-cert -d ${file}`);
+  expect(undo.out).not.toContain('add-trusted-cert');
 });
