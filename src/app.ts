@@ -14,6 +14,8 @@ import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
 import type { RepositoryName } from './oci/name.ts';
+import { GuardedRegistry } from './policy/guarded-registry.ts';
+import { TagRules } from './policy/tag-rules.ts';
 import type { ProtocolSettings, RootCa } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
 import { createHandler, type HandlerOptions } from './protocol/handler.ts';
@@ -39,6 +41,8 @@ export interface App {
   readonly tls: TlsOptions | undefined;
   /** Takes up the accounts and rights of another configuration. @throws StartFailure; what was in force stays so */
   changeAccess(config: Config): void;
+  /** Takes up the rules of which tags stay. */
+  changeTagRules(config: Config): void;
   /** Ends what runs in the background. */
   stop(): void;
 }
@@ -77,8 +81,7 @@ export function createApp(
   } = {},
 ): App {
   const driver = openStorage(config);
-  const touchEveryMs = config.storage.readOnly ? Number.POSITIVE_INFINITY : undefined;
-  const own = new LocalRegistry(driver, rulesOf(config), touchEveryMs);
+  const own = openOwnRegistry(config, driver);
   const proxy = wireProxy(config, driver, own, log, peers);
   const registry = proxy ?? own;
   const names =
@@ -114,6 +117,7 @@ export function createApp(
     log,
     tls: readCertificate(config),
     changeAccess: (changed) => access.change(changed),
+    changeTagRules: ({ tags }) => own.change(new TagRules(tags)),
     stop() {
       stopPurging();
       stopSweeping();
@@ -137,6 +141,16 @@ function originReader({ http }: Config, log: Logger): NonNullable<HandlerOptions
     }
     return origin;
   };
+}
+
+/** Our own repositories, with the rules that go for whoever changes them. */
+export function openOwnRegistry(config: Config, driver: StorageDriver): GuardedRegistry {
+  const { readOnly, deleteReferenced } = config.storage;
+  const touchEveryMs = readOnly ? Number.POSITIVE_INFINITY : undefined;
+  return new GuardedRegistry(new LocalRegistry(driver, rulesOf(config), touchEveryMs), {
+    tags: new TagRules(config.tags),
+    deleteReferenced,
+  });
 }
 
 /** Opens the storage and proves that it can be used. @throws StartFailure */

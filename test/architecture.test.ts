@@ -27,6 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   store: ['oci', DRIVER],
   auth: ['oci'],
   proxy: ['oci', DRIVER],
+  policy: ['oci', DRIVER],
   notifications: ['oci'],
   protocol: ['oci', ACCESS],
   upkeep: ['oci', 'store', DRIVER],

@@ -172,6 +172,20 @@ function addCacheCommands(program: Command, told: Told): void {
     });
 }
 
+function addDeleteCommand(program: Command, told: Told): void {
+  program
+    .command('delete')
+    .description('delete a tag, a manifest, tags by a pattern, or a whole repository')
+    .argument('<what>', 'REPOSITORY, REPOSITORY:TAG, "REPOSITORY:PATTERN*" or REPOSITORY@DIGEST')
+    .argument(...FILE)
+    .option('--dry-run', 'only tell what would be deleted, and what would stay')
+    .option('--yes', 'do not ask')
+    .action(async (what: string, file: string | undefined, options: { dryRun?: boolean; yes?: boolean }) => {
+      const { deleteContent } = await import('./delete.ts');
+      told(await deleteContent(withFile(file, { what, ...options })));
+    });
+}
+
 function addTrustCommand(program: Command, told: Told): void {
   program
     .command('trust')
@@ -230,6 +244,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addKeyCommands(program, told);
   addRightsCommands(program, told);
   addCacheCommands(program, told);
+  addDeleteCommand(program, told);
   addTrustCommand(program, told);
   addDiscoverCommand(program, told);
   try {

@@ -122,15 +122,19 @@ async function listenPlainly(config: Config, reusePort: boolean): Promise<Listen
   });
 }
 
-/** What has changed beside accounts and rights, for a message. */
+/** What has changed beside what is taken up at once, for a message. */
 function changedSections(before: Config, after: Config): string {
-  const { auth: _before, ...left } = before;
-  const { auth: _after, ...right } = after;
+  const settled = ({ auth: _auth, tags: { maxTags }, ...others }: Config) => ({
+    ...others,
+    tags: maxTags,
+  });
+  const left = settled(before);
+  const right = settled(after);
   const names = [...new Set([...Object.keys(left), ...Object.keys(right)])] as (keyof typeof left)[];
   return names.filter((name) => JSON.stringify(left[name]) !== JSON.stringify(right[name])).join(', ');
 }
 
-/** Takes up accounts and rights when the file changes. Everything else in it counts from the next start. */
+/** Takes up accounts, rights and rules of tags when the file changes. Everything else in it counts from the next start. */
 function watchRights(app: App, config: Config, file: string, since: string): () => void {
   let present = config;
   let latest = config;
@@ -144,6 +148,10 @@ function watchRights(app: App, config: Config, file: string, since: string): () 
         for (const warning of warnings) app.log.warn(warning);
         const others = changedSections(latest, changed);
         if (others.length > 0) app.log.warn(`${file} has changed: ${others} counts from the next start`);
+      }
+      if (JSON.stringify(changed.tags) !== JSON.stringify(latest.tags)) {
+        app.changeTagRules(changed);
+        app.log.info(`${file} has changed: the rules of tags are taken up`);
       }
       latest = changed;
       if (JSON.stringify(changed.auth) === JSON.stringify(present.auth)) return;

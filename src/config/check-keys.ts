@@ -5,7 +5,14 @@ import { nearest } from './suggestions.ts';
 import { type Entry, isNull, isSet, type MapNode, type Node, type Path } from './tree.ts';
 
 /** Sections in which an unknown setting is a mistake that cannot be passed over. */
-const GUARDS: ReadonlySet<string> = new Set(['auth', 'auth.ldap', 'access']);
+const GUARDS: ReadonlySet<string> = new Set([
+  'auth',
+  'auth.ldap',
+  'access',
+  'tags',
+  'tags.immutable',
+  'tags.protected',
+]);
 
 /**
  * Warns of unknown and of unsupported settings and refuses those that must not be passed over. Takes out of the
@@ -22,7 +29,10 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       if (known === undefined) {
         const meant = hint(key, section, path);
         // What was meant to keep somebody out must not be passed over.
-        if (GUARDS.has(formatPath(path)) || isMisspeltGuard(key, path))
+        if (
+          GUARDS.has(formatPath(path.filter((step) => typeof step === 'string'))) ||
+          isMisspeltGuard(key, path)
+        )
           findings.problemAt(root, here, `unknown setting${meant}`, keyPlace);
         else findings.warning(keyPlace, `${formatPath(here)}: unknown setting, it has no effect${meant}`);
         map.entries.delete(key);

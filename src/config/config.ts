@@ -17,8 +17,23 @@ export interface Config {
   readonly auth?: AuthConfig;
   /** Most repositories that one page of `/v2/_catalog` may hold. */
   readonly catalog: { readonly maxEntries: number };
+  readonly tags: TagsConfig;
+}
+
+export interface TagsConfig {
   /** Most tags that one page of a tags list may hold. */
-  readonly tags: { readonly maxTags: number };
+  readonly maxTags: number;
+  /** Tags that are neither moved, once they are there, nor deleted. */
+  readonly immutable: readonly TagRuleConfig[];
+  /** Tags that are not deleted. */
+  readonly protected: readonly TagRuleConfig[];
+}
+
+/** Tags by patterns: of any of the repositories, any of the tags, and none of the exceptions. */
+export interface TagRuleConfig {
+  readonly repositories: readonly string[];
+  readonly tags: readonly string[];
+  readonly except: readonly string[];
 }
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
@@ -37,6 +52,8 @@ export interface StorageConfig {
   readonly driver: DriverConfig;
   /** Whether manifests, tags and blobs can be deleted through the API. */
   readonly deleteEnabled: boolean;
+  /** Whether what a manifest refers to can be deleted before that manifest. */
+  readonly deleteReferenced: boolean;
   /** Whether every request that would change something is refused. */
   readonly readOnly: boolean;
   readonly uploadPurging: UploadPurgingConfig;

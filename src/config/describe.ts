@@ -33,19 +33,23 @@ export function describeConfig(config: Config): string {
     ...describeAuth(config.auth),
     validation: validation(config.validation),
     catalog: { maxentries: config.catalog.maxEntries },
-    tags: { maxtags: config.tags.maxTags },
+    tags: {
+      maxtags: config.tags.maxTags,
+      immutable: config.tags.immutable,
+      protected: config.tags.protected,
+    },
   };
   // 1.1, so that texts such as "yes" are quoted for the parser that will read them.
   return stringify(redacted(file), { version: '1.1', aliasDuplicateObjects: false, lineWidth: 0 });
 }
 
-function storage({ driver, deleteEnabled, readOnly, uploadPurging }: StorageConfig) {
+function storage({ driver, deleteEnabled, deleteReferenced, readOnly, uploadPurging }: StorageConfig) {
   const { enabled, ageMs, intervalMs, dryRun } = uploadPurging;
   return {
     ...(driver.kind === 'inmemory'
       ? { inmemory: {} }
       : { filesystem: { rootdirectory: driver.rootDirectory, maxthreads: driver.maxThreads } }),
-    delete: { enabled: deleteEnabled },
+    delete: { enabled: deleteEnabled, referenced: deleteReferenced },
     maintenance: {
       uploadpurging: {
         enabled,

@@ -8,6 +8,7 @@ import type {
   DriverConfig,
   HttpConfig,
   StorageConfig,
+  TagRuleConfig,
   ValidationConfig,
 } from './config.ts';
 import { EffectiveAuth, STATE_FOLDER } from './effective-auth.ts';
@@ -76,8 +77,21 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     ...(auth === undefined ? {} : { auth }),
     validation: validation(file.validation ?? {}),
     catalog: { maxEntries: positive(file.catalog?.maxentries) },
-    tags: { maxTags: positive(file.tags?.maxtags) },
+    tags: {
+      maxTags: positive(file.tags?.maxtags),
+      immutable: tagRules(file.tags?.immutable),
+      protected: tagRules(file.tags?.protected),
+    },
   };
+}
+
+/** A rule that names no repositories is one for all of them. */
+function tagRules(rules: NonNullable<File['tags']>['immutable']): readonly TagRuleConfig[] {
+  return (rules ?? []).map(({ repositories, tags, except }) => ({
+    repositories: repositories ?? ['*'],
+    tags,
+    except: except ?? [],
+  }));
 }
 
 /** `registry:2` takes what is not above 0 for left out. */
@@ -114,6 +128,7 @@ class Effective {
     return {
       driver: this.#driver(section, defaults),
       deleteEnabled: section.delete?.enabled ?? defaults.deleteEnabled,
+      deleteReferenced: section.delete?.referenced ?? false,
       readOnly: section.maintenance?.readonly?.enabled ?? false,
       uploadPurging: {
         enabled: purging?.enabled ?? true,

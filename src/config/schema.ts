@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import { parsePrefix, parseProxy, parseServerName } from './addresses.ts';
 import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
+import { tagRulesSchema } from './tag-rules-schema.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
 
 const logLevel = () => v.nullish(oneOf('error', 'warn', 'info', 'debug'));
@@ -43,7 +44,7 @@ const storage = v.object({
   ),
   // Anything: it has no settings, and naming it is enough.
   inmemory: v.nullish(v.any()),
-  delete: v.nullish(v.object({ enabled: v.nullish(flag()) })),
+  delete: v.nullish(v.object({ enabled: v.nullish(flag()), referenced: v.nullish(flag()) })),
   maintenance: v.nullish(
     v.object({
       uploadpurging: v.nullish(
@@ -147,7 +148,13 @@ export const fileSchema = v.object({
   acl: v.nullish(aclSchema),
   access: v.nullish(accessSchema),
   catalog: v.nullish(v.object({ maxentries: v.nullish(integer()) })),
-  tags: v.nullish(v.object({ maxtags: v.nullish(integer()) })),
+  tags: v.nullish(
+    v.object({
+      maxtags: v.nullish(integer()),
+      immutable: v.nullish(tagRulesSchema),
+      protected: v.nullish(tagRulesSchema),
+    }),
+  ),
 });
 
 /** A file that fits the schema. */

@@ -23,6 +23,11 @@ export function isTag(text: string): text is Tag {
   return text.length <= 128 && TAG.test(text);
 }
 
+/** Whether `text` is a pattern (glob.ts) that some tag can match. */
+export function isTagPattern(text: string): boolean {
+  return text.length <= 128 && /^[\w*][\w.*-]*$/.test(text);
+}
+
 /** Reads a repository name. @throws RegistryError `NAME_INVALID`. */
 export function parseRepositoryName(text: string): RepositoryName {
   if (isRepositoryName(text)) return text;

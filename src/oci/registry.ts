@@ -69,6 +69,48 @@ export interface Repository {
   readonly referrers: Referrers;
   /** Whether the repository holds anything (a layer or a manifest, not merely an upload). */
   exists(): Promise<boolean>;
+  /**
+   * Deletes all that is in the repository, not what is in those below its name. What is pushed at the same
+   * moment and acknowledged stays whole, or goes as a whole.
+   * @throws RegistryError `NAME_UNKNOWN` when there is nothing; what `options.keeps` throws for any tag, before anything goes
+   */
+  delete(options?: Pick<DeleteOptions, 'dryRun' | 'keeps'>): Promise<DeletedContent>;
+  /**
+   * Deletes the tags of the page that match; their manifests stay. The page is of all tags, so that a call costs
+   * what a page costs: few or none of them may match.
+   * @throws RegistryError `NAME_UNKNOWN` when there is nothing
+   */
+  deleteTags(
+    match: (tag: Tag) => boolean,
+    page: PageRequest,
+    options?: Pick<DeleteOptions, 'dryRun' | 'keeps'>,
+  ): Promise<DeletedTags>;
+}
+
+/** How something is deleted. */
+export interface DeleteOptions {
+  /** Does nothing but throw what a deletion would throw, and tell what would go. */
+  readonly dryRun?: boolean;
+  /** Throws for a tag that must stay, and with it what it points at. */
+  readonly keeps?: ((tag: Tag) => void) | undefined;
+  /** Whether what a manifest of the repository refers to stays. */
+  readonly unlessReferenced?: boolean;
+}
+
+/** How much went with a repository. */
+export interface DeletedContent {
+  readonly tags: number;
+  readonly manifests: number;
+  /** Links to blobs: their bytes may be other repositories' too. */
+  readonly blobs: number;
+  readonly uploads: number;
+}
+
+export interface DeletedTags {
+  /** The tags of the page that match, in byte order. One that stayed has the reason. */
+  readonly tags: readonly { readonly tag: Tag; readonly digest: Digest; readonly kept?: string }[];
+  /** The last tag that was looked at, where there are more. */
+  readonly next?: Tag;
 }
 
 export interface PageRequest {
@@ -127,8 +169,11 @@ export interface Blobs {
       signal?: AbortSignal;
     },
   ): Promise<Content | undefined>;
-  /** Unlinks it from this repository, visibly at once. @throws RegistryError `BLOB_UNKNOWN` */
-  delete(digest: Digest): Promise<void>;
+  /**
+   * Unlinks it from this repository, visibly at once.
+   * @throws RegistryError `BLOB_UNKNOWN`; `DENIED` (405) where a manifest refers to it and `unlessReferenced` is set
+   */
+  delete(digest: Digest, options?: Pick<DeleteOptions, 'unlessReferenced'>): Promise<void>;
 }
 
 export interface Uploads {
@@ -218,12 +263,19 @@ export interface Manifests {
     readonly tags: readonly Tag[];
     /** Conditions on the first tag's present digest, as of `If-Match` and `If-None-Match`; null means no tag. */
     readonly precondition?: (current: Digest | null) => void;
+    /**
+     * Asked for each of the tags, with the digest that it has and the one that it would get, while nobody else can change
+     * any of them. What it throws keeps all of them where they are.
+     */
+    readonly guard?: ((tag: Tag, current: Digest | null, next: Digest) => void) | undefined;
   }): Promise<{ content: Content; subject: Digest | undefined }>;
   /**
    * Deletes a manifest and every tag of this repository that points at it, visibly at once.
-   * @throws RegistryError `MANIFEST_UNKNOWN`; `NAME_UNKNOWN` when the repository does not exist
+   * @returns those tags, in byte order
+   * @throws RegistryError `MANIFEST_UNKNOWN`; `DENIED` (405) where an index refers to it and `unlessReferenced` is set; what
+   *   `keeps` throws for any of the tags. Then nothing has gone.
    */
-  delete(digest: Digest): Promise<void>;
+  delete(digest: Digest, options?: DeleteOptions): Promise<readonly Tag[]>;
 }
 
 export interface Tags {
@@ -231,8 +283,12 @@ export interface Tags {
   resolve(tag: Tag): Promise<Digest>;
   /** Tags in byte order. @throws RegistryError `NAME_UNKNOWN` when the repository does not exist. */
   list(page: PageRequest): Promise<Page<Tag>>;
-  /** Removes the tag and leaves its manifest. @throws RegistryError `MANIFEST_UNKNOWN` */
-  delete(tag: Tag): Promise<void>;
+  /**
+   * Removes the tag and leaves its manifest.
+   * @returns the digest that it pointed at
+   * @throws RegistryError `MANIFEST_UNKNOWN`; what `keeps` throws
+   */
+  delete(tag: Tag, options?: Pick<DeleteOptions, 'dryRun' | 'keeps'>): Promise<Digest>;
 }
 
 export interface Referrers {

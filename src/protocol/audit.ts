@@ -1,4 +1,4 @@
-import type { AuditRecord } from '../log.ts';
+import type { Change } from './exchange.ts';
 import type { Route } from './router.ts';
 
 /** What of a request is kept for later: the changes that it made. undefined for all others. */
@@ -7,7 +7,7 @@ export function changeMade(
   method: string,
   query: string,
   response: Response,
-): Pick<AuditRecord, 'event' | 'repository' | 'reference' | 'detail'> | undefined {
+): Change | undefined {
   const { status, headers } = response;
   if (!('name' in route)) return undefined;
   const repository = route.name;
@@ -35,6 +35,9 @@ export function changeMade(
       return method === 'DELETE' && status === 202
         ? { event: 'delete', repository, reference: route.reference, detail: 'from the cache' }
         : undefined;
+    // What went is noted where it is known.
+    case 'repository':
+    case 'tag-pattern':
     case 'tags':
     case 'referrers':
       return undefined;

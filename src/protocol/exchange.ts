@@ -1,4 +1,5 @@
 import type { Action, Actor, Requester } from '../auth/access.ts';
+import type { AuditRecord } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Registry } from '../oci/registry.ts';
@@ -51,7 +52,12 @@ export interface Exchange {
   readonly registry: Registry;
   readonly settings: ProtocolSettings;
   readonly connection: Connection;
+  /** Takes what is to be kept of the request, where that is more than its path tells; see `Audit`. */
+  readonly note: (change: Change) => void;
 }
+
+/** A change that was made, for the audit log. */
+export type Change = Pick<AuditRecord, 'event' | 'repository' | 'reference' | 'detail'>;
 
 /** For what could not be confirmed by the registry that it is a copy of (RFC 7234 §5.5.1). */
 export const STALE = { Warning: '110 - "Response is Stale"' } as const;

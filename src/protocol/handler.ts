@@ -8,9 +8,10 @@ import { changeMade } from './audit.ts';
 import { drainRefused } from './body.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import { getCache, handleKept } from './cache.ts';
+import { deleteRepository, deleteTags } from './deletion.ts';
 import { errorResponse, type Failure, failureResponse } from './errors.ts';
+import { actionsOf, type Change, type Connection, type Exchange, type ProtocolSettings } from './exchange.ts';
 import { connectionOf, type Origin } from './forwarded-connection.ts';
-import { actionsOf, type Connection, type Exchange, type ProtocolSettings } from './exchange.ts';
 import { getCatalog, getReferrers, getTags } from './lists.ts';
 import { deleteManifest, getManifest, putManifest } from './manifests.ts';
 import { Query } from './query.ts';
@@ -91,15 +92,18 @@ async function answer(
     if (isUnasked(route)) return await answerUnasked(access, route, request, connection, settings.rootCa);
     const actor: Actor = await access.authorize(request, connection, scopesOf(route, method));
     who.name = actor.name;
+    const noted: Change[] = [];
+    const note = (change: Change) => void noted.push(change);
     const response = await handle(
-      { request, method, query: new Query(query), actor, registry, settings, connection },
+      { request, method, query: new Query(query), actor, registry, settings, connection, note },
       route,
     );
     if (namespace !== undefined) response.headers.set('OCI-Namespace', namespace);
-    const change = options.audit === undefined ? undefined : changeMade(route, method, query, response);
-    if (change !== undefined) {
+    if (options.audit !== undefined) {
       const { remoteAddress } = connection;
-      options.audit?.({ ...change, account: actor.name, remoteAddress, result: 'done' });
+      const change = noted.length > 0 ? undefined : changeMade(route, method, query, response);
+      for (const made of change === undefined ? noted : [change])
+        options.audit({ ...made, account: actor.name, remoteAddress, result: 'done' });
     }
     return response;
   } catch (error) {
@@ -193,6 +197,10 @@ function handle(exchange: Exchange, route: Exclude<Route, UnaskedRoute>): Promis
       return headOf(method, search(exchange));
     case 'cache':
       return headOf(method, getCache(exchange));
+    case 'repository':
+      return deleteRepository(exchange, route.name);
+    case 'tag-pattern':
+      return deleteTags(exchange, route.name);
     case 'kept':
       return headOf(method, handleKept(exchange, route.name, route.reference));
   }

@@ -131,7 +131,14 @@ export async function deleteManifest(
   checkDeletable(exchange);
   const repository = exchange.registry.repository(name);
   const what = readable(reference);
-  if (isDigest(what)) await repository.manifests.delete(what);
-  else await repository.tags.delete(what);
+  if (isDigest(what)) {
+    const tags = await repository.manifests.delete(what);
+    exchange.note({
+      event: 'delete',
+      repository: name,
+      reference: what,
+      ...(tags.length === 0 ? {} : { detail: `with ${tags.length} tags: ${tags.join(', ')}` }),
+    });
+  } else await repository.tags.delete(what);
   return new Response(null, { status: 202, headers: { 'Content-Length': '0' } });
 }

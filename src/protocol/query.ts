@@ -18,6 +18,24 @@ export class Query {
     return values[0];
   }
 
+  /** Lets no other parameters pass, where one that is misspelt would do harm. @throws RegistryError 400 */
+  only(...names: readonly string[]): void {
+    for (const name of this.#parameters?.keys() ?? []) {
+      if (!names.includes(name))
+        throw badParameter(`the query has an unknown parameter; known are ${names.join(', ')}`, {
+          parameter: name.slice(0, 64),
+        });
+    }
+  }
+
+  /** Whether a switch is set: `?name`, `?name=true`. @throws RegistryError 400 for another value */
+  flag(name: string): boolean {
+    const value = this.one(name);
+    if (value === undefined || value === 'false') return false;
+    if (value === '' || value === 'true') return true;
+    throw badParameter(`${name} is true or false`);
+  }
+
   /** All values of a parameter that may be repeated. */
   all(name: string): readonly string[] {
     return this.#parameters?.getAll(name) ?? [];

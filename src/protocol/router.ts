@@ -6,7 +6,7 @@ export type Route =
   | { readonly resource: 'base' | 'catalog' | 'search' | 'cache' }
   | { readonly resource: 'root' | 'v1-ping' | 'token' | 'keys' }
   | { readonly resource: 'root-ca'; readonly form: 'crt' | 'der' | 'mobileconfig' }
-  | { readonly resource: 'tags' | 'uploads'; readonly name: RepositoryName }
+  | { readonly resource: 'tags' | 'uploads' | 'repository' | 'tag-pattern'; readonly name: RepositoryName }
   | { readonly resource: 'manifest' | 'kept'; readonly name: RepositoryName; readonly reference: string }
   | { readonly resource: 'blob' | 'referrers'; readonly name: RepositoryName; readonly digest: string }
   | { readonly resource: 'upload'; readonly name: RepositoryName; readonly id: string };
@@ -29,6 +29,8 @@ export const METHODS: Readonly<Record<Resource, readonly string[]>> = {
   manifest: ['GET', 'HEAD', 'PUT', 'DELETE'],
   blob: ['GET', 'HEAD', 'DELETE'],
   kept: ['GET', 'HEAD', 'POST', 'DELETE'],
+  repository: ['DELETE'],
+  'tag-pattern': ['DELETE'],
   uploads: ['POST'],
   upload: ['GET', 'HEAD', 'PATCH', 'PUT', 'DELETE'],
 };
@@ -75,6 +77,11 @@ export function match(path: string): Route | undefined {
       return { resource: 'blob', name: nameIn(path, path.length - before), digest: last };
     case '_cache':
       return { resource: 'kept', name: nameIn(path, path.length - before), reference: last };
+    case '_entrepot':
+      if (last === 'repository') return { resource: 'repository', name: nameIn(path, path.length - before) };
+      return last === 'tags'
+        ? { resource: 'tag-pattern', name: nameIn(path, path.length - before) }
+        : undefined;
     case 'referrers':
       return { resource: 'referrers', name: nameIn(path, path.length - before), digest: last };
     case 'tags':

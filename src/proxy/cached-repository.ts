@@ -56,6 +56,14 @@ export class CachedRepository implements Repository {
     return { start: refuse, status: refuse, append: refuse, finish: refuse, cancel: refuse };
   }
 
+  delete(): Promise<never> {
+    return Promise.reject(notPushable(this.name));
+  }
+
+  deleteTags(): Promise<never> {
+    return Promise.reject(notPushable(this.name));
+  }
+
   exists(): Promise<boolean> {
     return this.#place.local.exists();
   }

@@ -3,6 +3,8 @@ import { RegistryError } from '../oci/errors.ts';
 import { isDigest } from '../oci/digest.ts';
 import type {
   Blobs,
+  DeletedContent,
+  DeletedTags,
   Manifests,
   Referrers,
   Repository,
@@ -51,7 +53,7 @@ export class FallbackRepository implements Repository {
       },
       open: async (...asked) => (await found(blobs.open(...asked))) ?? behind().open(...asked),
       mount: (...asked) => this.#changing(() => blobs.mount(...asked)),
-      delete: (digest) => blobs.delete(digest),
+      delete: (...asked) => blobs.delete(...asked),
     };
   }
 
@@ -71,7 +73,7 @@ export class FallbackRepository implements Repository {
           await this.#takeOver(manifest);
           return manifests.put(manifest);
         }),
-      delete: (digest) => manifests.delete(digest),
+      delete: (...asked) => manifests.delete(...asked),
     };
   }
 
@@ -88,7 +90,7 @@ export class FallbackRepository implements Repository {
         const more = own.more || other.more || all.length > page.limit;
         return { items: all.slice(0, page.limit), more, ...(other.stale === true ? { stale: true } : {}) };
       },
-      delete: (tag) => tags.delete(tag),
+      delete: (...asked) => tags.delete(...asked),
     };
   }
 
@@ -112,6 +114,15 @@ export class FallbackRepository implements Repository {
   get uploads(): Uploads {
     const { uploads } = this.#own;
     return this.#pushable ? uploads : { ...refusing(this.name), status: (id) => uploads.status(id) };
+  }
+
+  /** What is ours: the upstream's shows again. */
+  delete(...asked: Parameters<Repository['delete']>): Promise<DeletedContent> {
+    return this.#own.delete(...asked);
+  }
+
+  deleteTags(...asked: Parameters<Repository['deleteTags']>): Promise<DeletedTags> {
+    return this.#own.deleteTags(...asked);
   }
 
   async exists(): Promise<boolean> {

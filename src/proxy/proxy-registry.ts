@@ -230,7 +230,8 @@ export class ProxyRegistry implements Registry {
 
   async #unlink({ name, kind, digest }: CachedContent): Promise<void> {
     const repository = this.#options.cache.repository(name);
-    await found(kind === 'blobs' ? repository.blobs.delete(digest) : repository.manifests.delete(digest));
+    if (kind === 'blobs') await found(repository.blobs.delete(digest));
+    else await found(repository.manifests.delete(digest));
   }
 
   #warnStale(name: RepositoryName, reason: string): void {

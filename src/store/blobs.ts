@@ -3,11 +3,12 @@ import { MEDIA_TYPE } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
-import type { Blobs, ByteRange, Content } from '../oci/registry.ts';
+import type { Blobs, ByteRange, Content, DeleteOptions } from '../oci/registry.ts';
 import { blobKey, layerLinkKey, type LinkKind } from './layout.ts';
 import type { BlobSources } from './blob-sources.ts';
-import { deleteLink, type LinkTouches, presentLink } from './links.ts';
+import { deleteLink, deleteLinksUnless, type LinkTouches, presentLink } from './links.ts';
 import type { Objects } from './objects.ts';
+import { isReferenced, type KnownReferences } from './known-references.ts';
 import { presentSize } from './trash.ts';
 
 /** A blob that a repository has: where its bytes are, and how many. */
@@ -22,6 +23,7 @@ export interface BlobTools {
   readonly objects: Objects;
   readonly sources: BlobSources;
   readonly touches: LinkTouches;
+  readonly references: KnownReferences;
 }
 
 /**
@@ -32,12 +34,14 @@ export class StoredBlobs implements Blobs {
   readonly #objects: Objects;
   readonly #sources: BlobSources;
   readonly #touches: LinkTouches;
+  readonly #references: KnownReferences;
   readonly #name: RepositoryName;
 
-  constructor({ objects, sources, touches }: BlobTools, name: RepositoryName) {
+  constructor({ objects, sources, touches, references }: BlobTools, name: RepositoryName) {
     this.#objects = objects;
     this.#sources = sources;
     this.#touches = touches;
+    this.#references = references;
     this.#name = name;
   }
 
@@ -97,9 +101,18 @@ export class StoredBlobs implements Blobs {
     return found.content;
   }
 
-  async delete(digest: Digest): Promise<void> {
-    if ((await presentLink(this.#objects, this.#name, 'layers', digest)) === undefined) throw unknown(digest);
-    await deleteLink(this.#objects, this.#name, 'layers', digest);
+  async delete(
+    digest: Digest,
+    { unlessReferenced = false }: Pick<DeleteOptions, 'unlessReferenced'> = {},
+  ): Promise<void> {
+    const objects = this.#objects;
+    if ((await presentLink(objects, this.#name, 'layers', digest)) === undefined) throw unknown(digest);
+    if (!unlessReferenced) return deleteLink(objects, this.#name, 'layers', digest);
+    const stayed = await deleteLinksUnless(objects, this.#name, 'layers', [digest], async () => {
+      const by = await this.#references.to(this.#name, digest);
+      if (by !== undefined) throw isReferenced(digest, by);
+    });
+    if (stayed.has(digest)) throw stayed.get(digest);
   }
 }
 

@@ -124,6 +124,10 @@ export function tagLockKey(name: RepositoryName, tag: Tag): string {
   return `${REPOSITORIES}${name}/_locks/${tag}`;
 }
 
+export function referrersFolder(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_referrers/`;
+}
+
 export function referrersPrefix(name: RepositoryName, subject: Digest): string {
   return `${REPOSITORIES}${name}/_referrers/${path(subject)}/`;
 }

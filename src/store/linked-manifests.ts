@@ -9,6 +9,7 @@ import { type LinkTouches, presentLink } from './links.ts';
 import type { ManifestCache } from './manifest-cache.ts';
 import type { ManifestRules } from './manifest-rules.ts';
 import type { Objects } from './objects.ts';
+import type { KnownReferences } from './known-references.ts';
 import { presentSize } from './trash.ts';
 
 /** What the manifests of all repositories of one process share. */
@@ -17,6 +18,7 @@ export interface ManifestTools {
   readonly cache: ManifestCache;
   readonly rules: ManifestRules;
   readonly touches: LinkTouches;
+  readonly references: KnownReferences;
 }
 
 /** A manifest that the repository links to; undefined when it does not, or the bytes are gone. */

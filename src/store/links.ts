@@ -10,12 +10,16 @@
  */
 import { ObjectNotFound, StorageFailure } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { referencesOf } from '../oci/references.ts';
 import { Recent } from '../recent.ts';
 import { blobKey, type LinkKind, linkKey, trashedLinkKey } from './layout.ts';
-import type { Objects } from './objects.ts';
+import { linkBytes, type Objects } from './objects.ts';
 import { presentSize } from './trash.ts';
+
+/** How often somebody else may be faster at bringing a link back, or at taking it away again. */
+const MAX_ATTEMPTS = 50;
 
 /**
  * The digest that a repository's link names, undefined when there is no such link. One that lies in the trash is brought
@@ -30,31 +34,43 @@ export async function presentLink(
   { mustStay = false }: { readonly mustStay?: boolean } = {},
 ): Promise<Digest | undefined> {
   const key = linkKey(name, kind, digest);
-  const live = await objects.link(key);
-  if (live !== undefined) return live;
-  const trashed = trashedLinkKey(name, kind, digest);
-  const target = await objects.link(trashed);
-  // Somebody else may have brought it back in between.
-  if (target === undefined) return objects.link(key);
-  try {
-    if (kind === 'revisions' && !(await bringBackReferences(objects, name, target))) return undefined;
-    await restoreLink(objects, name, kind, digest, target);
-  } catch (error) {
-    if (mustStay || !(error instanceof StorageFailure)) throw error;
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+    const live = await objects.link(key);
+    if (live !== undefined) return live;
+    const target = await objects.link(trashedLinkKey(name, kind, digest));
+    // Somebody else may have brought it back in between.
+    if (target === undefined) break;
+    try {
+      if (kind === 'revisions' && !(await bringBackReferences(objects, name, target))) return undefined;
+      if (await restoreLink(objects, name, kind, digest)) return target;
+    } catch (error) {
+      if (mustStay || !(error instanceof StorageFailure)) throw error;
+      return target;
+    }
+    await new Promise((resolve) => setTimeout(resolve, attempt));
   }
-  return target;
+  return objects.link(key);
 }
 
-/** Puts a link that lies in the trash back in its place, as a new one. */
+/**
+ * Puts a link that lies in the trash back in its place, as a new one. It is moved: written, it could come back when somebody
+ * has just deleted it for good. @returns false where somebody was faster, at either
+ */
 export async function restoreLink(
   objects: Objects,
   name: RepositoryName,
   kind: LinkKind,
   digest: Digest,
-  target: Digest,
-): Promise<void> {
-  await objects.writeLink(linkKey(name, kind, digest), target);
-  await objects.driver.delete([trashedLinkKey(name, kind, digest)]);
+): Promise<boolean> {
+  const key = linkKey(name, kind, digest);
+  try {
+    await objects.move(trashedLinkKey(name, kind, digest), key);
+    await objects.touch(key);
+    return true;
+  } catch (error) {
+    if (error instanceof ObjectNotFound) return false;
+    throw error;
+  }
 }
 
 /** What a manifest refers to may be in the trash like itself, or have left it already. @returns whether all of it is there */
@@ -83,6 +99,62 @@ export async function deleteLink(
   digest: Digest,
 ): Promise<void> {
   await objects.driver.delete([trashedLinkKey(name, kind, digest), linkKey(name, kind, digest)]);
+}
+
+/** Rounds in which a link may come back, because somebody asks for it, before its deletion is given up. */
+const MAX_ROUNDS = 20;
+
+/**
+ * Deletes links that nothing needs, while others push: the collector's way (see above), at once. `check` throws for a digest
+ * that is needed; it is asked before its link goes, and again while the link is where who needs it brings it back from.
+ * @returns what `check` threw, by the digests that stayed
+ * @throws RegistryError 429 when a link is brought back each time
+ */
+export async function deleteLinksUnless(
+  objects: Objects,
+  name: RepositoryName,
+  kind: LinkKind,
+  digests: readonly Digest[],
+  check: (digest: Digest) => Promise<void>,
+): Promise<ReadonlyMap<Digest, unknown>> {
+  const stayed = new Map<Digest, unknown>();
+  const isNeeded = (digest: Digest) =>
+    check(digest).then(
+      () => false,
+      (error: unknown) => {
+        stayed.set(digest, error);
+        return true;
+      },
+    );
+  let left = digests;
+  for (let round = 0; left.length > 0; round += 1) {
+    if (round === MAX_ROUNDS) {
+      throw new RegistryError('TOOMANYREQUESTS', 'too many requests ask for this at the same moment', {
+        headers: { 'Retry-After': '1' },
+      });
+    }
+    const going: Digest[] = [];
+    for (const digest of left) {
+      const target = (await isNeeded(digest)) ? undefined : await objects.link(linkKey(name, kind, digest));
+      if (stayed.has(digest)) continue;
+      // Written before the live one goes, so that there is no moment without either.
+      if (target !== undefined) {
+        await objects.driver.write(trashedLinkKey(name, kind, digest), linkBytes(target), { volatile: true });
+      }
+      going.push(digest);
+    }
+    await objects.driver.delete(going.map((digest) => linkKey(name, kind, digest)));
+    const gone: Digest[] = [];
+    for (const digest of going) {
+      if (await isNeeded(digest)) await restoreLink(objects, name, kind, digest);
+      else gone.push(digest);
+    }
+    await objects.driver.delete(gone.map((digest) => trashedLinkKey(name, kind, digest)));
+    const back: Digest[] = [];
+    for (const digest of gone) if (await objects.exists(linkKey(name, kind, digest))) back.push(digest);
+    left = back;
+  }
+  return stayed;
 }
 
 /** Links whose last touch this process remembers. */

@@ -3,6 +3,9 @@ import type { StorageDriver } from '../drivers/driver.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type {
   Blobs,
+  DeletedContent,
+  DeletedTags,
+  DeleteOptions,
   Manifests,
   Page,
   PageRequest,
@@ -15,6 +18,8 @@ import type {
 import { BlobSources } from './blob-sources.ts';
 import { StoredBlobs } from './blobs.ts';
 import { holdsAnything, listRepositories } from './catalog.ts';
+import { deleteMatchingTags } from './delete-tags.ts';
+import { deleteRepository } from './delete-repository.ts';
 import { Hashing } from './hashing.ts';
 import { LinkTouches } from './links.ts';
 import { LiveDigests } from './live-digests.ts';
@@ -22,6 +27,7 @@ import { ManifestCache } from './manifest-cache.ts';
 import type { ManifestRules } from './manifest-rules.ts';
 import { StoredManifests } from './manifests.ts';
 import { Objects } from './objects.ts';
+import { KnownReferences } from './known-references.ts';
 import { StoredReferrers } from './referrers.ts';
 import { StoredTags } from './tags.ts';
 import { StoredUploads } from './uploads.ts';
@@ -35,6 +41,7 @@ interface Shared {
   readonly live: LiveDigests;
   readonly sources: BlobSources;
   readonly touches: LinkTouches;
+  readonly references: KnownReferences;
 }
 
 /** Milliseconds for which it is not noted again that a link was asked for. */
@@ -46,10 +53,12 @@ export class LocalRegistry implements Registry {
   /** @param touchEveryMs milliseconds for which a pusher's question need not be noted again; infinite for never (links.ts) */
   constructor(driver: StorageDriver, rules: ManifestRules, touchEveryMs = TOUCH_EVERY) {
     const objects = new Objects(driver);
+    const cache = new ManifestCache();
     this.#shared = {
       objects,
       rules,
-      cache: new ManifestCache(),
+      cache,
+      references: new KnownReferences(objects, cache),
       hashing: new Hashing(),
       live: new LiveDigests(),
       touches: new LinkTouches(objects, touchEveryMs),
@@ -100,5 +109,13 @@ class LocalRepository implements Repository {
 
   exists(): Promise<boolean> {
     return holdsAnything(this.#shared.objects, this.name);
+  }
+
+  delete(options: Pick<DeleteOptions, 'dryRun' | 'keeps'> = {}): Promise<DeletedContent> {
+    return deleteRepository(this.#shared, this.name, options);
+  }
+
+  deleteTags(...asked: Parameters<Repository['deleteTags']>): Promise<DeletedTags> {
+    return deleteMatchingTags(this.tags, ...asked);
   }
 }

@@ -3,17 +3,18 @@ import type { Change } from '../drivers/driver.ts';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { type Manifest, parseManifest } from '../oci/manifest.ts';
-import { readStoredManifest } from '../oci/stored-manifest.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
-import type { Content, Manifests, StoredManifest } from '../oci/registry.ts';
+import type { Content, DeleteOptions, Manifests, StoredManifest } from '../oci/registry.ts';
 import { layersPrefix, blobKey, repositoryMarkKey, revisionLinkKey } from './layout.ts';
-import { deleteLink, presentLink } from './links.ts';
+import { deleteManifest, tagsAt } from './delete-manifest.ts';
+import { presentLink } from './links.ts';
 import { type ManifestTools, readLinkedManifest, subjectOf, unknownManifest } from './linked-manifests.ts';
 import { checkReferences } from './manifest-rules.ts';
 import { linkBytes } from './objects.ts';
-import { deleteReferrer, referrerChange } from './referrers.ts';
+import { isReferenced } from './known-references.ts';
+import { referrerChange } from './referrers.ts';
 import { presentSize } from './trash.ts';
-import { deleteTagWhere, resolveTag, tagsOf, writeTags } from './tags.ts';
+import { resolveTag, writeTags } from './tags.ts';
 
 export class StoredManifests implements Manifests {
   readonly #tools: ManifestTools;
@@ -47,6 +48,7 @@ export class StoredManifests implements Manifests {
     digest: expected,
     tags,
     precondition,
+    guard,
   }: Parameters<Manifests['put']>[0]): Promise<{ content: Content; subject: Digest | undefined }> {
     const { objects, cache, rules } = this.#tools;
     const digest = computeDigest(bytes, expected);
@@ -76,7 +78,7 @@ export class StoredManifests implements Manifests {
       ]);
       return changes.filter((change) => change !== undefined);
     };
-    await writeTags(objects, this.#name, { tags, digest, missing, confirm, precondition });
+    await writeTags(objects, this.#name, { tags, digest, missing, confirm, precondition, guard });
     if (wasThere) await this.#tools.touches.touch(this.#name, 'revisions', digest, { mustStay: true });
     // They may have been on their way out when they were found (trash.ts).
     if ((await presentSize(objects, digest)) === undefined) {
@@ -106,29 +108,24 @@ export class StoredManifests implements Manifests {
     return { write: repositoryMarkKey(this.#name), bytes: new Uint8Array() };
   }
 
-  async delete(digest: Digest): Promise<void> {
-    const { objects } = this.#tools;
-    const link = revisionLinkKey(this.#name, digest);
-    if ((await presentLink(objects, this.#name, 'revisions', digest)) === undefined) {
-      throw unknownManifest(digest);
+  async delete(
+    digest: Digest,
+    { dryRun = false, keeps, unlessReferenced = false }: DeleteOptions = {},
+  ): Promise<readonly Tag[]> {
+    const { objects, references } = this.#tools;
+    const check = async () => {
+      if (keeps !== undefined) for (const tag of await tagsAt(this.#tools, this.#name, digest)) keeps(tag);
+      const by = unlessReferenced ? await references.to(this.#name, digest) : undefined;
+      if (by !== undefined) throw isReferenced(digest, by);
+    };
+    if (dryRun) {
+      if ((await presentLink(objects, this.#name, 'revisions', digest)) === undefined)
+        throw unknownManifest(digest);
+      await check();
+      return tagsAt(this.#tools, this.#name, digest);
     }
-    // Damaged bytes must not keep a manifest from being deleted.
-    const manifest = await readLinkedManifest(this.#tools, this.#name, digest).catch(() => undefined);
-    // The link first: from then on no request, by digest or by tag, reaches the manifest. Whoever pushes it anew at
-    // the same moment keeps what belongs to it.
-    await deleteLink(objects, this.#name, 'revisions', digest);
-    const isGone = async () => !(await objects.exists(link));
-    for await (const tag of tagsOf(objects, this.#name)) {
-      await deleteTagWhere(objects, this.#name, tag, async (target) => target === digest && (await isGone()));
-    }
-    const parsed = manifest === undefined ? undefined : readStoredManifest(manifest.bytes);
-    const subject = parsed === undefined ? undefined : subjectOf(parsed);
-    if (manifest === undefined || parsed === undefined || subject === undefined) return;
-    await deleteReferrer(objects, this.#name, subject, digest);
-    if (await isGone()) return;
-    const referrer = { digest, manifest: parsed, size: manifest.size };
-    const change = await referrerChange(objects, this.#name, subject, referrer);
-    if (change !== undefined) await objects.commit([change]);
+    const isFree = keeps === undefined && !unlessReferenced;
+    return deleteManifest(this.#tools, this.#name, digest, isFree ? undefined : check);
   }
 }
 

@@ -2,7 +2,7 @@ import { type Change, firstAfter } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
-import type { Page, PageRequest, Tags } from '../oci/registry.ts';
+import type { DeleteOptions, Page, PageRequest, Tags } from '../oci/registry.ts';
 import { holdsAnything } from './catalog.ts';
 import { revisionLinkKey, tagCurrentKey, tagIndexKey, tagLockKey, tagPrefix, tagsPrefix } from './layout.ts';
 import { withLocks } from './locks.ts';
@@ -46,9 +46,19 @@ export class StoredTags implements Tags {
     return { items, more: false };
   }
 
-  async delete(tag: Tag): Promise<void> {
-    const deleted = await deleteTagWhere(this.#objects, this.#name, tag, () => true);
+  async delete(
+    tag: Tag,
+    { dryRun = false, keeps }: Pick<DeleteOptions, 'dryRun' | 'keeps'> = {},
+  ): Promise<Digest> {
+    let target = await this.resolve(tag);
+    keeps?.(tag);
+    if (dryRun) return target;
+    const deleted = await deleteTagWhere(this.#objects, this.#name, tag, (present) => {
+      target = present;
+      return true;
+    });
     if (!deleted) throw unknownManifest(tag);
+    return target;
   }
 }
 
@@ -134,7 +144,8 @@ async function deleteTag(objects: Objects, name: RepositoryName, tag: Tag): Prom
  * tag moves, so that no crash leaves a tag without its manifest. When the storage fails at one of the tags, those
  * before it are put back. `missing` tells what is (still) to be written for the manifest: it is asked again once the
  * tags have moved, as the manifest may have been deleted at the same moment.
- * @throws RegistryError what `precondition` throws for the first tag's present digest, before anything is stored
+ * @throws RegistryError what `precondition` throws for the first tag's present digest, and `guard` for any of them,
+ *   before anything is stored
  */
 export async function writeTags(
   objects: Objects,
@@ -146,9 +157,10 @@ export async function writeTags(
     /** Called when those changes are durable; what it throws keeps the tags where they are. */
     readonly confirm: () => Promise<void>;
     readonly precondition: ((current: Digest | null) => void) | undefined;
+    readonly guard: ((tag: Tag, current: Digest | null, next: Digest) => void) | undefined;
   },
 ): Promise<void> {
-  const { tags, digest, missing, confirm, precondition } = change;
+  const { tags, digest, missing, confirm, precondition, guard } = change;
   if (tags.length === 0) {
     await objects.commit(await missing());
     return confirm();
@@ -157,6 +169,7 @@ export async function writeTags(
   await withLocks(objects, locks, async () => {
     const current = await Promise.all(tags.map((tag) => resolveTag(objects, name, tag)));
     precondition?.(current[0] ?? null);
+    for (const [index, tag] of tags.entries()) guard?.(tag, current[index] ?? null, digest);
     const bytes = linkBytes(digest);
     const history = await Promise.all(
       tags.map(async (tag): Promise<Change | undefined> => {
@@ -177,7 +190,16 @@ export async function writeTags(
       throw error;
     }
     // Whoever deletes the manifest from here on sees the tags, and waits for us before it removes them.
-    if (!(await objects.exists(revisionLinkKey(name, digest)))) await objects.commit(await missing());
+    if (await objects.exists(revisionLinkKey(name, digest))) return;
+    await objects.commit(await missing());
+    try {
+      await confirm();
+    } catch (error) {
+      // What it refers to went with it: nobody has been told that it is here.
+      await objects.driver.delete([revisionLinkKey(name, digest)]);
+      await putBack(objects, name, tags, current);
+      throw error;
+    }
   });
 }
 

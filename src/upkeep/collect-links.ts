@@ -123,7 +123,7 @@ export class LinkCollector {
         const target = await targetOf(objects, link);
         if (!isNeeded && modified <= since) gone.push({ link, kind, modified });
         else {
-          await restoreLink(objects, name, kind, link.digest, target);
+          await restoreLink(objects, name, kind, link.digest);
           linked.add(target);
         }
       }

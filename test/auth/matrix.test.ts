@@ -31,6 +31,8 @@ interface Content {
 }
 
 const NAME = 'team/app';
+/** A blob that no manifest refers to. */
+const ALONE = 'alone';
 const range = { headers: { range: 'bytes=0-0' } };
 const manifest = { headers: { 'content-type': MANIFEST_TYPE }, body: MANIFEST };
 
@@ -80,8 +82,13 @@ const ASKS: Readonly<Record<Resource, (method: string, content: Content) => read
   },
   blob: (method) =>
     method === 'DELETE'
-      ? [{ need: 'delete', path: `/v2/${NAME}/blobs/${sha256(BLOB)}` }]
+      ? [{ need: 'delete', path: `/v2/${NAME}/blobs/${sha256(ALONE)}` }]
       : [{}, range].map((init) => ({ need: 'pull', path: `/v2/${NAME}/blobs/${sha256(BLOB)}`, init })),
+  repository: () => [{ need: 'delete', path: `/v2/${NAME}/_entrepot/repository` }],
+  'tag-pattern': () => [
+    { need: 'delete', path: `/v2/${NAME}/_entrepot/tags?match=v*` },
+    { need: 'delete', path: `/v2/${NAME}/_entrepot/tags?match=v*&dry-run` },
+  ],
   uploads: () => [
     { need: 'push', path: `/v2/${NAME}/blobs/uploads/` },
     { need: 'push', path: `/v2/${NAME}/blobs/uploads` },
@@ -125,6 +132,11 @@ async function startWithImages(): Promise<{ registry: TestRegistry; content: Con
   const registry = await start();
   const content = await pushImage(registry, basic('admin'), NAME);
   await pushImage(registry, basic('admin'), 'secret/app');
+  await registry.send(`/v2/${NAME}/blobs/uploads/?digest=${sha256(ALONE)}`, {
+    method: 'POST',
+    headers: { authorization: basic('admin') },
+    body: ALONE,
+  });
   return { registry, content };
 }
 

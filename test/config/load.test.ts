@@ -17,6 +17,7 @@ describe('without a file', () => {
       storage: {
         driver: { kind: 'filesystem', rootDirectory: resolve('registry-data'), maxThreads: 100 },
         deleteEnabled: true,
+        deleteReferenced: false,
         readOnly: false,
         uploadPurging: { enabled: true, ageMs: 604_800_000, intervalMs: 86_400_000, dryRun: false },
       },
@@ -33,7 +34,7 @@ describe('without a file', () => {
         manifests: { urls: { allow: [], deny: [] }, indexes: { platforms: 'all', platformList: [] } },
       },
       catalog: { maxEntries: 1000 },
-      tags: { maxTags: 1000 },
+      tags: { maxTags: 1000, immutable: [], protected: [] },
     });
   });
 
@@ -69,7 +70,7 @@ log:
 loglevel: error
 storage:
   filesystem: {rootdirectory: data, maxthreads: 10}
-  delete: {enabled: yes}
+  delete: {enabled: yes, referenced: yes}
   redirect: {disable: true}
   cache: {blobdescriptor: inmemory, blobdescriptorsize: 10000}
   tag: {concurrencylimit: 5}
@@ -101,7 +102,7 @@ validation:
     urls: {allow: ['^https?://a/'], deny: ['^https?://b/']}
     indexes: {platforms: list, platformlist: [{architecture: amd64, os: linux}]}
 catalog: {maxentries: 5}
-tags: {maxtags: 6}
+tags: {maxtags: 6, immutable: [{repositories: prod/*, tags: [v*, '1.*'], except: '*-dev'}], protected: [{tags: latest}]}
 `);
     expect({ problems, warnings }).toEqual({ problems: [], warnings: [] });
     expect(config).toEqual({
@@ -114,6 +115,7 @@ tags: {maxtags: 6}
       storage: {
         driver: { kind: 'filesystem', rootDirectory: resolve('data'), maxThreads: 25 },
         deleteEnabled: true,
+        deleteReferenced: true,
         readOnly: true,
         uploadPurging: { enabled: false, ageMs: 5_400_000, intervalMs: 500, dryRun: true },
       },
@@ -148,7 +150,11 @@ tags: {maxtags: 6}
         },
       },
       catalog: { maxEntries: 5 },
-      tags: { maxTags: 6 },
+      tags: {
+        maxTags: 6,
+        immutable: [{ repositories: ['prod/*'], tags: ['v*', '1.*'], except: ['*-dev'] }],
+        protected: [{ repositories: ['*'], tags: ['latest'], except: [] }],
+      },
     });
   });
 
