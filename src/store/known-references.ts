@@ -7,14 +7,7 @@ import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { referencesOf } from '../oci/references.ts';
 import { Recent } from '../recent.ts';
-import {
-  blobKey,
-  type LinkKind,
-  linkKey,
-  linksPrefix,
-  trashedLinkKey,
-  trashedLinksPrefix,
-} from './layout.ts';
+import { blobKey, linkKey, linksPrefix, trashedLinkKey, trashedLinksPrefix } from './layout.ts';
 import type { ManifestCache } from './manifest-cache.ts';
 import type { Objects } from './objects.ts';
 import { presentSize } from './trash.ts';

@@ -6,6 +6,7 @@
  *     push:       1. finds what the manifest refers to    2. writes the manifest's link    3. finds all of it again, or fails
  *
  * Either the collector's second look sees the manifest, or the push's second look sees what the collector did.
+ * A deletion that somebody asks for goes the same way where something may need the link (`deleteLinksUnless`), without waiting.
  * docs/decisions/0008 has the whole argument.
  */
 import { ObjectNotFound, StorageFailure } from '../drivers/driver.ts';

@@ -68,6 +68,20 @@ const WRONG: readonly (readonly [line: string, problem: string])[] = [
     'validation: {manifests: {indexes: {platformlist: [amd64]}}}',
     '3:51: validation.manifests.indexes.platformlist[0]: expected a section of settings, found a single value',
   ],
+  ['tags: {imutable: [{tags: v*}]}', '3:8: tags.imutable: unknown setting; did you mean tags.immutable?'],
+  [
+    'tags: {immutable: [{tags: v*, repository: a}]}',
+    '3:31: tags.immutable[0].repository: unknown setting; did you mean tags.immutable[0].repositories?',
+  ],
+  ['tags: {protected: [{repositories: a}]}', '3:20: tags.protected[0].tags: is missing'],
+  [
+    'tags: {protected: [{tags: "v[0-9]"}]}',
+    '3:21: tags.protected[0].tags[0]: expected a pattern of tags such as "v*", in which only * is special, found "v[0-9]"',
+  ],
+  [
+    'tags: {immutable: [{repositories: ^prod, tags: "*"}]}',
+    '3:21: tags.immutable[0].repositories[0]: expected a pattern of repositories such as "prod/*", in which only * is special, found "^prod"',
+  ],
   [
     'validation: {manifests: {indexes: {platformlist: {os: linux}}}}',
     '3:36: validation.manifests.indexes.platformlist: expected a list, found a section of settings',

@@ -31,7 +31,7 @@ interface Answer {
 
 function send(method: string, path: string, body?: Uint8Array | string, type?: string): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const headers = { ...(type === undefined ? {} : { 'content-type': type }) };
+    const headers = type === undefined ? {} : { 'content-type': type };
     request(`${registry.url}${path}`, { method, headers, agent: false }, (answer) => {
       let text = '';
       answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
@@ -122,7 +122,7 @@ test('of pushes to an immutable tag that race in several processes one wins, als
     );
     const statuses = answers.map((answer) => answer.status);
     const winner = statuses.indexOf(201);
-    expect(statuses.toSorted()).toEqual([201, ...all(409).slice(1)]);
+    expect(statuses.filter((one) => one !== 201)).toEqual(all(409).slice(1));
     const got = await send('GET', `/v2/prod/manifests/v${round}`);
     expect(sha256(got.body)).toBe(sha256(images[winner] ?? ''));
     expect(await everywhere('DELETE', `/v2/prod/manifests/v${round}`)).toEqual(all(409));
