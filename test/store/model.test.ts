@@ -85,9 +85,10 @@ async function apply(step: Operation, model: Model, registry: Registry): Promise
   const repository = registry.repository(nameOf(step.name));
   const expected = model.at(step.name);
   if ('tag' in step) {
-    const known = expected.tags.delete(step.tag);
+    const target = expected.tags.get(step.tag);
+    expected.tags.delete(step.tag);
     expect(await refusalOf(repository.tags.delete(tagOf(step.tag)))).toBe(
-      known ? 'done: undefined' : 'MANIFEST_UNKNOWN',
+      target === undefined ? 'MANIFEST_UNKNOWN' : `done: "${target}"`,
     );
   } else if ('tags' in step) {
     const bytes = manifestOf(step.layer, step.number, step.subject);
@@ -102,9 +103,10 @@ async function apply(step: Operation, model: Model, registry: Registry): Promise
   } else if ('number' in step) {
     const digest = sha256(manifestOf(step.layer, step.number));
     const known = expected.manifests.delete(digest);
-    for (const [tag, target] of expected.tags) if (target === digest) expected.tags.delete(tag);
+    const tags = [...expected.tags].filter(([, target]) => target === digest).map(([tag]) => tag);
+    for (const tag of tags) expected.tags.delete(tag);
     const how = await refusalOf(repository.manifests.delete(digest));
-    expect(how).toBe(known ? 'done: undefined' : 'MANIFEST_UNKNOWN');
+    expect(how).toBe(known ? `done: ${JSON.stringify(tags.sort())}` : 'MANIFEST_UNKNOWN');
   } else if ('from' in step) {
     const digest = sha256(step.layer);
     const sources = step.from === undefined ? NAMES : [step.from];
