@@ -11,6 +11,9 @@ export interface Config {
   readonly validation: ValidationConfig;
   /** Left out, no other registry is cached. */
   readonly proxy?: ProxyConfig;
+  readonly garbageCollector: GarbageCollectorConfig;
+  /** Where the server that runs is asked for upkeep: the absolute path of a socket; left out, nowhere. */
+  readonly admin: { readonly socket?: string };
   /** The name under which the registry announces itself on its networks; left out, it does not. */
   readonly mdns?: { readonly name: string };
   /** Left out, nothing is asked of anybody. */
@@ -187,6 +190,31 @@ export interface UpstreamConfig {
   readonly rateLimit?: { readonly count: number; readonly perMs: number };
   /** Whether pushes are handed on to it. */
   readonly push?: boolean;
+}
+
+/** A time of day, local time, in minutes since midnight; over midnight where `to` is before `from`. */
+export interface WindowConfig {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** When a job runs by itself. */
+export interface TimetableConfig {
+  /** Milliseconds from one run to the next; above 0. */
+  readonly intervalMs: number;
+  /** The time of day that it keeps to; left out, any. */
+  readonly window?: WindowConfig;
+}
+
+export interface GarbageCollectorConfig extends TimetableConfig {
+  /** Whether it runs by itself. */
+  readonly enabled: boolean;
+  /** Whether manifests without a tag go too. */
+  readonly removeUntagged: boolean;
+  /** Milliseconds for which what somebody pushed, or asked for in order to push, is left alone. */
+  readonly graceMs: number;
+  /** Most objects that are looked at in a second; 0 for no limit. */
+  readonly rate: number;
 }
 
 export interface ValidationConfig {

@@ -2,6 +2,7 @@ import { stringify } from 'yaml';
 import { formatTcpAddress } from './addresses.ts';
 import type {
   Config,
+  GarbageCollectorConfig,
   HttpConfig,
   ProxyConfig,
   UpstreamConfig,
@@ -12,6 +13,7 @@ import type {
 import { goName } from './cipher-suites.ts';
 import { describeAuth } from './describe-auth.ts';
 import { formatDuration } from './durations.ts';
+import { formatWindow } from './upkeep-schema.ts';
 
 /**
  * The configuration as a file that, with the secrets put back, gives the same configuration: every setting is
@@ -29,6 +31,8 @@ export function describeConfig(config: Config): string {
     storage: storage(config.storage),
     http: http(config.http),
     ...(config.proxy === undefined ? {} : { proxy: proxy(config.proxy) }),
+    garbage_collector: garbageCollector(config.garbageCollector),
+    admin: { socket: config.admin.socket ?? 'off' },
     ...(config.mdns === undefined ? {} : { mdns: { enabled: true, name: config.mdns.name } }),
     ...describeAuth(config.auth),
     validation: validation(config.validation),
@@ -59,6 +63,18 @@ function storage({ driver, deleteEnabled, deleteReferenced, readOnly, uploadPurg
       },
       readonly: { enabled: readOnly },
     },
+  };
+}
+
+function garbageCollector(section: GarbageCollectorConfig) {
+  const { enabled, intervalMs, window, removeUntagged, graceMs, rate } = section;
+  return {
+    enabled,
+    interval: formatDuration(intervalMs),
+    ...(window === undefined ? {} : { window: formatWindow(window) }),
+    remove_untagged: removeUntagged,
+    grace: formatDuration(graceMs),
+    rate,
   };
 }
 

@@ -14,6 +14,7 @@ import type {
 import { EffectiveAuth, STATE_FOLDER } from './effective-auth.ts';
 import { namedCertificates, spoken } from './effective-tls.ts';
 import { DEFAULT_PROXY, EffectiveProxy, type SaidProxy } from './effective-proxy.ts';
+import { effectiveCollector, millisecondsOf } from './effective-upkeep.ts';
 import type { Findings } from './findings.ts';
 import type { DurationValue } from './scalars.ts';
 import type { File } from './schema.ts';
@@ -34,6 +35,7 @@ interface Defaults {
   readonly rootDirectory: string;
   readonly deleteEnabled: boolean;
   readonly proxy: SaidProxy | undefined;
+  readonly collect: boolean;
 }
 
 const WITH_FILE: Defaults = {
@@ -41,6 +43,7 @@ const WITH_FILE: Defaults = {
   rootDirectory: '/var/lib/registry',
   deleteEnabled: false,
   proxy: undefined,
+  collect: false,
 };
 
 const WITHOUT_FILE: Defaults = {
@@ -48,6 +51,7 @@ const WITHOUT_FILE: Defaults = {
   rootDirectory: 'registry-data',
   deleteEnabled: true,
   proxy: DEFAULT_PROXY,
+  collect: true,
 };
 
 /** The configuration that the file means. `root` is the tree it came from, for the places in messages. */
@@ -73,6 +77,8 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     storage,
     http,
     ...(proxy === undefined ? {} : { proxy }),
+    garbageCollector: effectiveCollector(file.garbage_collector ?? {}, defaults.collect, root, findings),
+    admin: told.admin(file.admin ?? {}, storage),
     ...(file.mdns?.enabled === true ? { mdns: { name: file.mdns.name ?? 'registry' } } : {}),
     ...(auth === undefined ? {} : { auth }),
     validation: validation(file.validation ?? {}),
@@ -155,6 +161,13 @@ class Effective {
     const rootDirectory = orUndefined(filesystem?.rootdirectory) ?? defaults.rootDirectory;
     const maxThreads = Math.max(MIN_THREADS, filesystem?.maxthreads ?? DEFAULT_THREADS);
     return { kind: 'filesystem', rootDirectory: resolve(rootDirectory), maxThreads };
+  }
+
+  /** Beside what is stored, so that commands find it by the same configuration. What is in memory is not theirs to see. */
+  admin(section: NonNullable<File['admin']>, { driver }: StorageConfig): Config['admin'] {
+    const socket = orUndefined(section.socket);
+    if (socket?.toLowerCase() === 'off' || driver.kind !== 'filesystem') return {};
+    return { socket: resolve(socket ?? join(driver.rootDirectory, STATE_FOLDER, 'admin.sock')) };
   }
 
   /** The drivers, and the variable that brought one: it adds to the file's, as in `registry:2`. */
@@ -306,11 +319,7 @@ class Effective {
   }
 
   #duration(value: DurationValue | null | undefined, path: Path): number | undefined {
-    if (value?.unitless === true) {
-      const text = 'a number without a unit counts nanoseconds, as in registry:2; write "60s" for a minute';
-      this.#findings.warningAt(this.#root, path, text);
-    }
-    return value?.ms;
+    return millisecondsOf(value, path, this.#root, this.#findings);
   }
 
   #problem(path: Path, text: string): void {

@@ -8,6 +8,7 @@ import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from '
 import { proxySchema } from './proxy-schema.ts';
 import { tagRulesSchema } from './tag-rules-schema.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
+import { garbageCollectorSchema } from './upkeep-schema.ts';
 
 const logLevel = () => v.nullish(oneOf('error', 'warn', 'info', 'debug'));
 
@@ -132,6 +133,8 @@ export const fileSchema = v.object({
   http: v.nullish(http),
   validation: v.nullish(validation),
   proxy: v.nullish(proxySchema),
+  garbage_collector: v.nullish(garbageCollectorSchema),
+  admin: v.nullish(v.object({ socket: v.nullish(text('the path of a socket, or "off"')) })),
   mdns: v.nullish(
     v.object({
       enabled: v.nullish(flag()),

@@ -3,6 +3,17 @@ import { load, minimal } from './config-file.ts';
 
 /** Each of these lines stands on line 3 of a file that is right otherwise. */
 const WRONG: readonly (readonly [line: string, problem: string])[] = [
+  ...['1-5', '01:00', '25:00-26:00', '01:60-02:00', '24:00-01:00', '05:00-05:00'].map(
+    (window) =>
+      [
+        `garbage_collector: {window: "${window}"}`,
+        `3:29: garbage_collector.window: expected a time of day such as "01:00-05:00", found "${window}"`,
+      ] as const,
+  ),
+  [
+    'garbage_collector: {rate: -1}',
+    '3:27: garbage_collector.rate: expected a whole number of at least 0 and at most 10000000, found -1',
+  ],
   ['http: {addr: [x]}', '3:14: http.addr: expected a string such as ":5000", found a list'],
   ['http: {addr: {a: b}}', '3:8: http.addr: expected a string such as ":5000", found a map'],
   ['http: {addr: 5000}', '3:14: http.addr: expected host:port such as ":5000", found "5000"'],

@@ -9,7 +9,15 @@ describe('without a file', () => {
   test('the registry serves this machine from ./registry-data, and deleting works', async () => {
     const { config, warnings, file } = await loadConfig({ env: {} });
     expect({ warnings, file }).toEqual({ warnings: [], file: undefined });
-    const { proxy, ...rest } = config;
+    const { proxy, garbageCollector, admin, ...rest } = config;
+    expect(garbageCollector).toEqual({
+      enabled: true,
+      intervalMs: 86_400_000,
+      removeUntagged: false,
+      graceMs: 86_400_000,
+      rate: 5000,
+    });
+    expect(admin).toEqual({ socket: resolve('registry-data/_entrepot/admin.sock') });
     expect(proxy).toMatchObject({ upstreams: [], defaults: { tagTtlMs: 60_000, ttlMs: 604_800_000 } });
     expect(proxy?.allow).toContain('docker.io');
     expect(rest).toEqual({
@@ -49,7 +57,9 @@ describe('without a file', () => {
 
 describe('a file', () => {
   test("the smallest has registry:2's defaults", async () => {
-    const { storage, http } = await loaded('version: 0.1\nstorage:\n  filesystem:\n');
+    const { storage, http, garbageCollector, admin } = await loaded(
+      'version: 0.1\nstorage:\n  filesystem:\n',
+    );
     expect(storage.driver).toEqual({
       kind: 'filesystem',
       rootDirectory: '/var/lib/registry',
@@ -57,6 +67,10 @@ describe('a file', () => {
     });
     expect(storage.deleteEnabled).toBe(false);
     expect(http.addr).toEqual({ hostname: '', port: 5000 });
+    expect(garbageCollector.enabled).toBe(false);
+    expect(admin.socket).toBe('/var/lib/registry/_entrepot/admin.sock');
+    expect((await loaded(minimal())).admin).toEqual({});
+    expect((await loaded('version: 0.1\nstorage: {filesystem: }\nadmin: {socket: off}\n')).admin).toEqual({});
   });
 
   test('every supported setting arrives', async () => {
@@ -101,6 +115,8 @@ validation:
   manifests:
     urls: {allow: ['^https?://a/'], deny: ['^https?://b/']}
     indexes: {platforms: list, platformlist: [{architecture: amd64, os: linux}]}
+garbage_collector: {enabled: yes, interval: 1h, window: '22:00-4:30', remove_untagged: yes, grace: 2h, rate: 7}
+admin: {socket: run/admin.sock}
 catalog: {maxentries: 5}
 tags: {maxtags: 6, immutable: [{repositories: prod/*, tags: [v*, '1.*'], except: '*-dev'}], protected: [{tags: latest}]}
 `);
@@ -149,6 +165,15 @@ tags: {maxtags: 6, immutable: [{repositories: prod/*, tags: [v*, '1.*'], except:
           indexes: { platforms: 'list', platformList: [{ architecture: 'amd64', os: 'linux' }] },
         },
       },
+      garbageCollector: {
+        enabled: true,
+        intervalMs: 3_600_000,
+        window: { from: 1320, to: 270 },
+        removeUntagged: true,
+        graceMs: 7_200_000,
+        rate: 7,
+      },
+      admin: { socket: resolve('run/admin.sock') },
       catalog: { maxEntries: 5 },
       tags: {
         maxTags: 6,
