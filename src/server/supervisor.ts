@@ -9,6 +9,12 @@ import { isatty } from 'node:tty';
 import { listen, sharesPorts } from './runtime.ts';
 import { WorkerSlot } from './worker-slot.ts';
 
+/** All processes that serve. */
+export interface Workers {
+  /** Asks each of them (`onAsked`), and gives what they answer; of those that end meanwhile, undefined. */
+  ask(message: unknown): Promise<readonly unknown[]>;
+}
+
 export interface SuperviseOptions {
   /** Processes that serve; at least 1. A unix socket cannot be shared and always has one. */
   readonly workers: number;
@@ -20,7 +26,9 @@ export interface SuperviseOptions {
   readonly drainTimeoutMs: number;
   readonly log: SupervisorLog;
   /** Called once, when every worker serves. */
-  readonly onReady: (address: Address) => void;
+  readonly onReady: (address: Address, workers: Workers) => void;
+  /** Called once, when the server begins to end. */
+  readonly onEnding?: () => void;
 }
 
 /** Least time (milliseconds) that a replaced worker has for its requests: nothing waits for it. */
@@ -65,8 +73,12 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
   const forget = onSignals(end, slots, replacer(slots, options, !shared));
   try {
     await Promise.race([ended, Promise.all(slots.map((slot) => slot.start()))]);
-    if (!over) options.onReady(address);
-    return await finish(await ended, slots, options);
+    const ask = async (message: unknown) =>
+      (await Promise.all(slots.map((slot) => slot.ask(message)))).flat();
+    if (!over) options.onReady(address, { ask });
+    const how = await ended;
+    options.onEnding?.();
+    return await finish(how, slots, options);
   } finally {
     for (const slot of slots) slot.kill();
     forget();

@@ -16,6 +16,8 @@ export interface WorkerStart {
  */
 export type ToWorker =
   | { readonly kind: 'start'; readonly start: WorkerStart }
+  /** To be answered with its id. */
+  | { readonly kind: 'question'; readonly id: number; readonly message: unknown }
   /** What another worker shared. */
   | { readonly kind: 'shared'; readonly message: unknown };
 
@@ -26,6 +28,7 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   /** It cannot start, and another attempt would fail in the same way. `message` is for the operator. */
   | { readonly kind: 'failed'; readonly message: string }
+  | { readonly kind: 'answer'; readonly id: number; readonly message: unknown }
   /** For all other workers: plain JSON. */
   | { readonly kind: 'shared'; readonly message: unknown };
 

@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts';
 import { sharesPorts } from './runtime.ts';
+import { spawnSelf } from './spawn-self.ts';
 import { WORKER_VARIABLE } from './worker-messages.ts';
 
 /** Threads for file work: most of them wait for the disk, and syncs that wait together share a journal commit. */
@@ -29,6 +30,8 @@ export interface WorkerProcess {
   /** Asks it to finish what is under way, and kills it when that takes longer than so many milliseconds. */
   drain(timeoutMs: number): Promise<WorkerExit>;
   kill(): void;
+  /** Asks it something; undefined when it ends before it answers. */
+  ask(message: unknown): Promise<unknown>;
   /** Hands it what another worker shared. */
   tell(message: unknown): void;
 }
@@ -46,15 +49,9 @@ export async function startWorker(
   return observe(child, start, onShared);
 }
 
-async function spawn(number: number): Promise<ChildProcess> {
-  const { spawn } = await import('node:child_process');
-  // In the single executable argv[1] is a path inside of it, which it does not want to be given back.
-  const inside = process.argv[1]?.startsWith('/$bunfs/') === true;
-  const args = inside ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)];
-  return spawn(process.execPath, args, {
-    env: { UV_THREADPOOL_SIZE: THREADS, ...process.env, [WORKER_VARIABLE]: String(number) },
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
+function spawn(number: number): Promise<ChildProcess> {
+  const threads = process.env['UV_THREADPOOL_SIZE'] ?? THREADS;
+  return spawnSelf({ UV_THREADPOOL_SIZE: threads, [WORKER_VARIABLE]: String(number) });
 }
 
 /**
@@ -84,9 +81,12 @@ function observe(
   const send = (message: ToWorker): void => {
     if (child.connected) child.send(message, () => undefined);
   };
+  const answers = new Map<number, (message: unknown) => void>();
+  let questions = 0;
   const started = new Promise<WorkerOutcome>((resolve) => {
     child.on('message', (message: FromWorker) => {
       if (message.kind === 'shared') onShared(message.message);
+      else if (message.kind === 'answer') answers.get(message.id)?.(message.message);
       else if (message.kind !== 'here') resolve(message);
       else send(given);
     });
@@ -105,6 +105,14 @@ function observe(
     },
     kill() {
       child.kill('SIGKILL');
+    },
+    async ask(message) {
+      const id = (questions += 1);
+      const answered = new Promise<unknown>((resolve) => answers.set(id, resolve));
+      send({ kind: 'question', id, message });
+      const answer = await Promise.race([answered, exited.then(() => undefined)]);
+      answers.delete(id);
+      return answer;
     },
     tell(message) {
       send({ kind: 'shared', message });

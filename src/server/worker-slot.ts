@@ -144,6 +144,16 @@ export class WorkerSlot {
     for (const worker of this.#alive) worker.tell(message);
   }
 
+  /** What its processes answer; of one that starts it is asked when it serves. One that ends answers undefined. */
+  async ask(message: unknown): Promise<readonly unknown[]> {
+    return Promise.all(
+      [...this.#alive].map(async (worker) => {
+        const outcome = await worker.started;
+        return outcome.kind === 'ready' ? worker.ask(message) : undefined;
+      }),
+    );
+  }
+
   /** Ends it for good and at once. */
   kill(): void {
     this.#stopped.abort();

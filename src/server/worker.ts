@@ -32,6 +32,7 @@ export function workerStart(): Promise<WorkerStart> {
   return new Promise((resolve) => {
     process.on('message', (message: ToWorker) => {
       if (message.kind === 'start') resolve(message.start);
+      else if (message.kind === 'question') void reply(message.id, message.message);
       else for (const listener of listeners) listener(message.message);
     });
     send({ kind: 'here' });
@@ -39,6 +40,17 @@ export function workerStart(): Promise<WorkerStart> {
 }
 
 const listeners = new Set<(message: unknown) => void>();
+
+let answer: (message: unknown) => Promise<unknown> = () => Promise.resolve(undefined);
+
+/** Sets how the supervisor's questions are answered: plain JSON. To be set before `workerReady`. */
+export function onAsked(listener: (message: unknown) => Promise<unknown>): void {
+  answer = listener;
+}
+
+async function reply(id: number, message: unknown): Promise<void> {
+  send({ kind: 'answer', id, message: await answer(message) });
+}
 
 /** Tells all other workers something: plain JSON. Those that start later are not told. */
 export function shareWithWorkers(message: unknown): void {

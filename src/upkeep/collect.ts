@@ -17,7 +17,7 @@ import { withLease } from '../store/locks.ts';
 import { BlobCollector } from './collect-blobs.ts';
 import { LinkCollector } from './collect-links.ts';
 import { CollectProgress } from './collect-progress.ts';
-import type { Job, JobContext, JobSummary } from './job.ts';
+import { type Job, JobBusy, type JobContext, type JobSummary } from './job.ts';
 
 /** Milliseconds that a link is left in the trash before it is looked at again; pushes take less between their two looks. */
 const LINKS_KEPT_FOR = 10_000;
@@ -40,8 +40,7 @@ export interface CollectOptions {
 }
 
 /** Another process collects: there is nothing to do here. */
-export class AlreadyCollecting extends Error {
-  override readonly name = 'AlreadyCollecting';
+export class AlreadyCollecting extends JobBusy {
   constructor() {
     super('the storage is being collected by another process already');
   }

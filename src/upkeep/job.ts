@@ -29,5 +29,14 @@ export interface JobContext {
   readonly pace: (objects: number, bytes?: number) => Promise<void> | undefined;
 }
 
-/** A piece of upkeep. @returns what it counted, for one line of the log @throws the signal's reason */
+/** Another process, perhaps of another node, is at the same work. It goes on there; here there is nothing to do. */
+export class JobBusy extends Error {
+  override readonly name = 'JobBusy';
+}
+
+/**
+ * A piece of upkeep. A count called `problems` that is above 0 makes the command that asked for it end with exit code 3.
+ * @returns what it counted, for one line of the log
+ * @throws the signal's reason; JobBusy
+ */
 export type Job<Options> = (context: JobContext, options: Options) => Promise<JobSummary>;

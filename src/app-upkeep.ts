@@ -1,0 +1,149 @@
+/** The table of jobs, and how one is run: by a process of the server, or by a command. A part of the composition root. */
+import * as v from 'valibot';
+import type { ScheduledJob } from './admin/schedule.ts';
+import { cachedNames } from './app-proxy.ts';
+import type { Config } from './config/config.ts';
+import type { Logger } from './log.ts';
+import type { JobEvent, JobOutcome } from './server/job-messages.ts';
+import type { Objects } from './store/objects.ts';
+import { type Job, JobBusy, type JobContext, type JobItem, type JobSummary } from './upkeep/job.ts';
+import { pacer, type PaceLimits } from './upkeep/pace.ts';
+import { collect } from './upkeep/collect.ts';
+import { uploads } from './upkeep/purge-uploads.ts';
+
+/** Runs a job as it was asked for. @throws v.ValiError when what was asked for is not understood */
+type Entry = (context: JobContext, config: Config, asked: unknown) => Promise<JobSummary>;
+
+interface Definition {
+  readonly run: Entry;
+  readonly rate: (config: Config) => PaceLimits;
+}
+
+function define<const S extends v.GenericSchema, Options>(
+  asked: S,
+  job: Job<Options>,
+  options: (config: Config, asked: v.InferOutput<S>) => Options,
+  rate: (config: Config) => PaceLimits = ({ garbageCollector: { rate: objects } }) =>
+    objects === 0 ? {} : { objectsPerSecond: objects },
+): Definition {
+  return {
+    run: (context, config, given) => job(context, options(config, v.parse(asked, given))),
+    rate,
+  };
+}
+
+const dryRun = v.optional(v.boolean(), false);
+
+/** Every job by its name. What may be asked of one is plain JSON, since it comes through the admin socket. */
+export const JOBS = {
+  gc: define(
+    v.strictObject({
+      dryRun,
+      removeUntagged: v.optional(v.boolean()),
+      graceMs: v.optional(v.pipe(v.number(), v.minValue(0))),
+    }),
+    collect,
+    (config, asked) => {
+      const { removeUntagged, graceMs } = config.garbageCollector;
+      const untaggedMs = (asked.removeUntagged ?? removeUntagged) ? 0 : undefined;
+      return {
+        dryRun: asked.dryRun,
+        graceMs: asked.graceMs ?? graceMs,
+        untaggedAfterMs: () => untaggedMs,
+        isCached: cachedNames(config),
+      };
+    },
+  ),
+  uploads: define(v.strictObject({ dryRun: v.optional(v.boolean()) }), uploads, ({ storage }, asked) => ({
+    ageMs: storage.uploadPurging.ageMs,
+    dryRun: asked.dryRun ?? storage.uploadPurging.dryRun,
+  })),
+} as const satisfies Readonly<Record<string, Definition>>;
+
+export type JobName = keyof typeof JOBS;
+
+export function isJobName(name: string): name is JobName {
+  return Object.hasOwn(JOBS, name);
+}
+
+export interface RunOptions {
+  readonly config: Config;
+  readonly objects: Objects;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** Whether no server uses the storage; then there is no limit to its rate either. */
+  readonly exclusive: boolean;
+  readonly onEvent: (event: JobEvent) => void;
+  /** Keeps the job waiting while there is more than can be passed on. */
+  readonly whenRead?: () => Promise<void> | undefined;
+}
+
+/** How often progress is told, in milliseconds, and for how long items are gathered. */
+const TELL_EVERY = 100;
+const MOST_ITEMS = 500;
+
+/** Runs a job to its end, whatever that is. Never rejects. */
+export async function runJob(job: JobName, asked: unknown, options: RunOptions): Promise<JobOutcome> {
+  const { config, objects, log, signal, exclusive, onEvent, whenRead } = options;
+  const { run, rate } = JOBS[job];
+  const wait = pacer(exclusive ? {} : rate(config), signal);
+  let items: JobItem[] = [];
+  let toldAt = -Infinity;
+  let toldPhase = '';
+  const flush = (): void => {
+    if (items.length === 0) return;
+    onEvent({ kind: 'items', items });
+    items = [];
+  };
+  const timer = setInterval(flush, TELL_EVERY);
+  const context: JobContext = {
+    objects,
+    log,
+    signal,
+    exclusive,
+    report(item) {
+      items.push(item);
+      if (items.length >= MOST_ITEMS) flush();
+    },
+    progress(phase, done, total) {
+      const now = performance.now();
+      if (phase === toldPhase && now - toldAt < TELL_EVERY) return;
+      toldAt = now;
+      toldPhase = phase;
+      onEvent({ kind: 'progress', phase, done, ...(total === undefined ? {} : { total }) });
+    },
+    pace(count, bytes) {
+      const read = whenRead?.();
+      return read === undefined ? wait(count, bytes) : read.then(() => wait(count, bytes));
+    },
+  };
+  try {
+    signal.throwIfAborted();
+    const summary = await run(context, config, asked);
+    return { kind: 'done', summary };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (signal.aborted) return { kind: 'stopped', message: (signal.reason as Error).message };
+    if (error instanceof JobBusy) return { kind: 'busy', message };
+    if (error instanceof v.ValiError) return { kind: 'failed', message: `${job}: ${describeIssues(error)}` };
+    log.error(`${job} failed`, { error: error instanceof Error ? (error.stack ?? message) : message });
+    return { kind: 'failed', message };
+  } finally {
+    clearInterval(timer);
+    flush();
+  }
+}
+
+function describeIssues({ issues }: v.ValiError<v.GenericSchema>): string {
+  return issues.map((issue) => `${v.getDotPath(issue) ?? 'options'}: ${issue.message}`).join('; ');
+}
+
+/** The jobs that run by themselves, and when. */
+export function scheduledJobs({ storage, garbageCollector }: Config): readonly ScheduledJob[] {
+  const { uploadPurging } = storage;
+  const jobs: (ScheduledJob & { readonly job: JobName; readonly isEnabled: boolean })[] = [
+    { job: 'uploads', isEnabled: uploadPurging.enabled, options: {}, timetable: uploadPurging },
+    { job: 'gc', isEnabled: garbageCollector.enabled, options: {}, timetable: garbageCollector },
+  ];
+  return jobs.filter(({ isEnabled }) => isEnabled);
+}
