@@ -7,6 +7,10 @@
  *       _entrepot/tmp/                                   * files that are being written
  *       _entrepot/trash/                                 * bytes that nobody links to, for a while (trash.ts)
  *       _entrepot/gc/                                    * how far the collector came, and who collects (upkeep/collect.ts)
+ *       _entrepot/users/<owner>                          * a server, or a job of a command, that uses the storage (storage-users.ts)
+ *       _entrepot/alone                                  * the owner, while a job has the storage to itself (storage-users.ts)
+ *       _entrepot/read-only                              * JSON: that changes are refused, and why (notes.ts)
+ *       _entrepot/jobs/<job>                             * JSON: the last run of a piece of upkeep (notes.ts)
  *       _entrepot/cache/                                 * what the cache of other registries remembers (proxy/cache-state.ts)
  *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
  *       repositories/<name>/
@@ -40,6 +44,15 @@ export const DRIVER_FOLDER = `${ROOT}/_entrepot`;
 
 /** What the collector remembers between two runs, and who collects (upkeep/collect.ts). */
 export const COLLECTOR = `${DRIVER_FOLDER}/gc/`;
+export const USERS = `${DRIVER_FOLDER}/users/`;
+
+export const ALONE_KEY = `${DRIVER_FOLDER}/alone`;
+
+export const READ_ONLY_KEY = `${DRIVER_FOLDER}/read-only`;
+
+export function jobNoteKey(job: string): string {
+  return `${DRIVER_FOLDER}/jobs/${job}`;
+}
 
 export const TRASH = `${DRIVER_FOLDER}/trash/`;
 

@@ -43,6 +43,14 @@ export async function withLocks<T>(
   }
 }
 
+/** The owner of a lock that somebody living holds; undefined when it is free. */
+export async function holderOf(objects: Objects, key: string): Promise<string | undefined> {
+  const held = await objects.info(key);
+  if (held === undefined) return undefined;
+  const owner = Buffer.from((await objects.bytes(key)) ?? []).toString('latin1');
+  return isAlive(owner, held.modified, STALE) && (await objects.exists(key)) ? owner : undefined;
+}
+
 async function take(objects: Objects, key: string, owner: Uint8Array): Promise<void> {
   for (const until = Date.now() + WAIT; ;) {
     try {
@@ -122,7 +130,8 @@ export async function withLease<T>(
   }
 }
 
-async function tryTake(objects: Objects, key: string, owner: Uint8Array): Promise<boolean> {
+/** Takes a lock if it is free, or was left behind. One that is held for long is to be touched every few seconds. */
+export async function tryTake(objects: Objects, key: string, owner: Uint8Array): Promise<boolean> {
   for (let attempt = 0; attempt < 3; attempt += 1) {
     try {
       await objects.driver.write(key, owner, { ifAbsent: true, volatile: true });
