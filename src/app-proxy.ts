@@ -1,7 +1,7 @@
 /** From the configuration's upstreams to a registry that caches them. A part of the composition root. */
 import { readFileSync } from 'node:fs';
 import type { Peers } from './app-access.ts';
-import type { Config, UpstreamConfig } from './config/config.ts';
+import type { Config, ProxyConfig, UpstreamConfig } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
 import type { Logger } from './log.ts';
 import type { RepositoryName } from './oci/name.ts';
@@ -32,7 +32,10 @@ export function wireProxy(
   driver: StorageDriver,
   own: Registry,
   log: Logger,
-  peers?: Peers,
+  {
+    peers,
+    readOnly = () => storage.readOnly,
+  }: { readonly peers?: Peers | undefined; readonly readOnly?: () => boolean } = {},
 ): ProxyRegistry | undefined {
   if (proxy === undefined) return undefined;
   const objects = new Objects(driver);
@@ -55,7 +58,7 @@ export function wireProxy(
     allow: proxy.allow,
     fallback: proxy.fallback,
     pushBeside: mayPush,
-    readOnly: storage.readOnly,
+    readOnly,
     maxBytes: proxy.maxBytes,
     log,
     ...(peers === undefined ? {} : { tell: (message: unknown) => peers.tell(message) }),
@@ -67,13 +70,25 @@ export function wireProxy(
 /** The one name that rights are asked for, of a repository that has several. */
 export function canonicalNames({ proxy }: Config): (name: RepositoryName) => RepositoryName {
   if (proxy === undefined) return (name) => name;
-  const upstreams = new Upstreams({
-    upstreams: proxy.upstreams.map((upstream) => ({ ...upstream, ca: undefined, credentials: undefined })),
-    defaults: proxy.defaults,
-    allow: proxy.allow,
+  const upstreams = namesOf(proxy);
+  return (name) => upstreams.find(name)?.name ?? name;
+}
+
+/** Whether a repository's content is another registry's. */
+export function cachedNames({ proxy }: Config): (name: RepositoryName) => boolean {
+  if (proxy === undefined) return () => false;
+  const upstreams = namesOf(proxy);
+  return (name) => upstreams.find(name) !== undefined;
+}
+
+/** The upstreams, to be asked for names alone. */
+function namesOf({ upstreams, defaults, allow }: ProxyConfig): Upstreams {
+  return new Upstreams({
+    upstreams: upstreams.map((upstream) => ({ ...upstream, ca: undefined, credentials: undefined })),
+    defaults,
+    allow,
     statistics: new CacheStatistics(),
   });
-  return (name) => upstreams.find(name)?.name ?? name;
 }
 
 /** Tells which of our own repositories cannot be reached any more, because an upstream has their name. */
@@ -149,11 +164,16 @@ function emptyTrashSoon(objects: Objects, log: Logger): void {
 }
 
 /** Now and then ends what a crash left, and removes what is too old or too much. @returns what ends that */
-export function sweepCache(registry: ProxyRegistry, driver: StorageDriver, log: Logger): () => void {
+export function sweepCache(
+  registry: ProxyRegistry,
+  driver: StorageDriver,
+  log: Logger,
+  readOnly: () => boolean,
+): () => void {
   const objects = new Objects(driver);
   let running = false;
   const sweep = async (): Promise<void> => {
-    if (running) return;
+    if (running || readOnly()) return;
     running = true;
     try {
       await registry.sweep();

@@ -20,6 +20,7 @@ import type { ProtocolSettings, RootCa } from './protocol/exchange.ts';
 import type { Failure } from './protocol/errors.ts';
 import { createHandler, type HandlerOptions } from './protocol/handler.ts';
 import { UploadState } from './protocol/upload-state.ts';
+import { WriteGate } from './protocol/write-gate.ts';
 import { UpstreamFailure } from './proxy/upstream-failure.ts';
 import type { Handler, TlsOptions } from './server/listener.ts';
 import { DRIVER_FOLDER } from './store/layout.ts';
@@ -28,7 +29,6 @@ import type { ManifestRules } from './store/manifest-rules.ts';
 import { Objects } from './store/objects.ts';
 import { StartFailure } from './start-failure.ts';
 import { rootCaOf } from './tls/root-ca.ts';
-import { purgeUploads } from './upkeep/purge-uploads.ts';
 
 /** Seconds without traffic after which a connection is closed. Uploads have a limit of their own. */
 export const IDLE_SECONDS = 120;
@@ -37,8 +37,12 @@ export const IDLE_SECONDS = 120;
 export interface App {
   readonly handler: Handler;
   readonly log: Logger;
+  /** What it keeps everything in. */
+  readonly objects: Objects;
   /** undefined for plain HTTP. */
   readonly tls: TlsOptions | undefined;
+  /** By which changes can be refused while it runs. */
+  readonly writes: WriteGate;
   /** Takes up the accounts and rights of another configuration. @throws StartFailure; what was in force stays so */
   changeAccess(config: Config): void;
   /** Takes up the rules of which tags stay. */
@@ -82,7 +86,10 @@ export function createApp(
 ): App {
   const driver = openStorage(config);
   const own = openOwnRegistry(config, driver);
-  const proxy = wireProxy(config, driver, own, log, peers);
+  const writes = new WriteGate();
+  if (config.storage.readOnly) writes.close();
+  const readOnly = () => writes.isClosed;
+  const proxy = wireProxy(config, driver, own, log, { peers, readOnly });
   const registry = proxy ?? own;
   const names =
     proxy === undefined
@@ -97,29 +104,21 @@ export function createApp(
     registry,
     access,
     ...(config.auth === undefined ? {} : { audit }),
-    settings: settingsOf(config),
+    settings: settingsOf(config, writes),
     log,
     describeFailure,
     ...(config.log.accessLog ? { onAccess: createAccessLog(config.log.formatter) } : {}),
   });
-  const { uploadPurging, readOnly } = config.storage;
-  const stopSweeping = proxy === undefined || readOnly ? () => undefined : sweepCache(proxy, driver, log);
-  const stopPurging =
-    uploadPurging.enabled && !readOnly
-      ? purgeUploads(
-          new Objects(driver),
-          { age: uploadPurging.ageMs, interval: uploadPurging.intervalMs, dryRun: uploadPurging.dryRun },
-          log,
-        )
-      : () => undefined;
+  const stopSweeping = proxy === undefined ? () => undefined : sweepCache(proxy, driver, log, readOnly);
   return {
     handler,
     log,
+    objects: new Objects(driver),
+    writes,
     tls: readCertificate(config),
     changeAccess: (changed) => access.change(changed),
     changeTagRules: ({ tags }) => own.change(new TagRules(tags)),
     stop() {
-      stopPurging();
       stopSweeping();
       access.stop();
     },
@@ -169,7 +168,15 @@ export function openStorage({ storage }: Config): StorageDriver {
   return driver;
 }
 
-function settingsOf({ http, storage, catalog, tags, proxy }: Config): ProtocolSettings {
+/**
+ * The storage, to be changed also where a configuration lets nobody else: upkeep by hand is what read-only is often for.
+ * @throws StartFailure
+ */
+export function openForUpkeep(config: Config): Objects {
+  return new Objects(openStorage({ ...config, storage: { ...config.storage, readOnly: false } }));
+}
+
+function settingsOf({ http, storage, catalog, tags, proxy }: Config, writes: WriteGate): ProtocolSettings {
   return {
     prefix: http.prefix === '/' ? '' : http.prefix.slice(0, -1),
     publicUrl: http.relativeUrls ? undefined : http.host,
@@ -177,7 +184,7 @@ function settingsOf({ http, storage, catalog, tags, proxy }: Config): ProtocolSe
       Object.entries(http.headers).map(([name, values]) => [name, values.join(', ')]),
     ),
     ownNames: [...(http.host === undefined ? [] : [new URL(http.host).host]), ...(proxy?.own ?? [])],
-    readOnly: storage.readOnly,
+    writes,
     deleteEnabled: storage.deleteEnabled,
     maxCatalog: catalog.maxEntries,
     maxTags: tags.maxTags,

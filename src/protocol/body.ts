@@ -11,11 +11,15 @@ const DRAIN_TIME = 2_000;
  * than the limit (CVE-2017-11468).
  * @throws RegistryError `MANIFEST_INVALID` with 413 above `limit` bytes
  */
-export async function readLimited({ request, connection }: Exchange, limit: number): Promise<Uint8Array> {
+export async function readLimited(
+  { request, connection, settings }: Exchange,
+  limit: number,
+): Promise<Uint8Array> {
   if (Number(request.headers.get('content-length') ?? 0) > limit) throw tooLarge(limit);
   if (request.body === null) return new Uint8Array();
   connection.liftIdleLimit();
   const watch = new StallWatch();
+  const forget = settings.writes.onCut((error) => watch.cut(error));
   const reader = request.body.getReader();
   const abort = () => void reader.cancel().catch(() => undefined);
   watch.signal.addEventListener('abort', abort, { once: true });
@@ -39,6 +43,7 @@ export async function readLimited({ request, connection }: Exchange, limit: numb
     watch.signal.throwIfAborted();
     if (size > limit) throw tooLarge(limit);
   } finally {
+    forget();
     watch.stop();
   }
   const [only] = chunks;

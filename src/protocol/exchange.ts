@@ -5,6 +5,7 @@ import type { RepositoryName } from '../oci/name.ts';
 import type { Registry } from '../oci/registry.ts';
 import type { Query } from './query.ts';
 import type { UploadState } from './upload-state.ts';
+import type { WriteGate } from './write-gate.ts';
 
 /** What the protocol can be set to. */
 export interface ProtocolSettings {
@@ -16,7 +17,8 @@ export interface ProtocolSettings {
   readonly headers: Readonly<Record<string, string>>;
   /** Names under which clients know this registry: what `?ns=` says of them is no other one. */
   readonly ownNames: readonly string[];
-  readonly readOnly: boolean;
+  /** Closed in read-only mode. */
+  readonly writes: WriteGate;
   readonly deleteEnabled: boolean;
   /** Most entries on a page of the catalog. */
   readonly maxCatalog: number;
@@ -69,7 +71,7 @@ export function location({ settings }: Exchange, path: string): string {
 
 /** The one gate of everything that changes the registry. @throws RegistryError `UNSUPPORTED` */
 export function checkWritable({ settings }: Exchange): void {
-  if (settings.readOnly) throw new RegistryError('UNSUPPORTED', 'the registry is in read-only mode');
+  settings.writes.check();
 }
 
 /** The one gate of tag, manifest and blob deletion (CVE-2026-41888). @throws RegistryError `UNSUPPORTED` */

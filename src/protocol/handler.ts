@@ -94,10 +94,19 @@ async function answer(
     who.name = actor.name;
     const noted: Change[] = [];
     const note = (change: Change) => void noted.push(change);
-    const response = await handle(
-      { request, method, query: new Query(query), actor, registry, settings, connection, note },
-      route,
-    );
+    const exchange = {
+      request,
+      method,
+      query: new Query(query),
+      actor,
+      registry,
+      settings,
+      connection,
+      note,
+    };
+    const response = await (READS.has(method)
+      ? handle(exchange, route)
+      : settings.writes.during(async () => handle(exchange, route)));
     if (namespace !== undefined) response.headers.set('OCI-Namespace', namespace);
     if (options.audit !== undefined) {
       const { remoteAddress } = connection;

@@ -36,6 +36,12 @@ export class StallWatch {
     watches.delete(this);
   }
 
+  /** Aborts at once, for another reason. */
+  cut(error: RegistryError): void {
+    this.stop();
+    this.#controller.abort(error);
+  }
+
   /** Aborts if nothing has arrived for too long. */
   check(now: number): void {
     if (now - this.#last < STALL_LIMIT) return;

@@ -120,10 +120,11 @@ async function inSession(
 
 /** Gives the request's body as a chunk to `work`, which may take as long as something arrives. */
 async function withChunk<T>(exchange: Exchange, work: (chunk: Chunk) => Promise<T>): Promise<T> {
-  const { request, connection } = exchange;
+  const { request, connection, settings } = exchange;
   const range = contentRange(request);
   connection.liftIdleLimit();
   const watch = new StallWatch();
+  const forget = settings.writes.onCut((error) => watch.cut(error));
   try {
     return await work({
       body: request.body,
@@ -132,6 +133,7 @@ async function withChunk<T>(exchange: Exchange, work: (chunk: Chunk) => Promise<
       onProgress: () => watch.progress(),
     });
   } finally {
+    forget();
     watch.stop();
   }
 }

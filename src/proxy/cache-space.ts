@@ -26,7 +26,7 @@ export interface CacheSpaceOptions {
   /** Told of what has come, for other processes that share the limit. */
   readonly onAdded?: ((digest: Digest, size: number) => void) | undefined;
   /** Whether nothing may be written: then uses are not noted. */
-  readonly readOnly?: boolean | undefined;
+  readonly readOnly?: (() => boolean) | undefined;
   readonly log: Pick<Logger, 'info' | 'warn'>;
   /** Milliseconds since 1970, by the clock of the storage. */
   readonly now?: () => number;
@@ -83,7 +83,7 @@ export class CacheSpace {
 
   /** Notes that the content is served. Costs nothing but once in a while. */
   used(content: CachedContent): void {
-    if (this.#options.readOnly === true) return;
+    if (this.#options.readOnly?.() === true) return;
     const key = usedKey(content);
     const now = this.#now();
     if (now - (this.#touched.get(key) ?? Number.NEGATIVE_INFINITY) < this.#touchEvery) return;

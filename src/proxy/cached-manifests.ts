@@ -57,7 +57,7 @@ export class CachedManifests implements Pick<Manifests, 'get' | 'stat'> {
   async resolve(tag: Tag): Promise<Resolved> {
     const digest = await this.#fresh(tag);
     if (digest !== undefined) return { digest, stale: false, isNew: false };
-    if (this.#place.tools.readOnly) {
+    if (this.#place.tools.readOnly()) {
       const kept = await this.#lastKnown(tag);
       if (kept !== undefined) return { digest: kept, stale: true, isNew: false };
     }

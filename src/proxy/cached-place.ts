@@ -18,7 +18,7 @@ export interface CacheTools {
   /** Questions to upstreams that run, by what they are about: those who ask the same at the same moment share one. */
   readonly running: Map<string, Promise<unknown>>;
   /** Whether nothing may be written: then only what is kept is served. */
-  readonly readOnly: boolean;
+  readonly readOnly: () => boolean;
   readonly now: () => number;
   /** Told when what is kept is served although the upstream does not confirm it. */
   readonly onStale: (name: RepositoryName, reason: string) => void;
@@ -52,7 +52,7 @@ export function unknownManifest(reference: string): RegistryError {
 
 /** Before anything is fetched. @throws RegistryError in read-only mode */
 export function checkFetchable({ readOnly }: CacheTools): void {
-  if (!readOnly) return;
+  if (!readOnly()) return;
   const told = 'the registry is in read-only mode: only what is kept of other registries is served';
   throw new RegistryError('UNSUPPORTED', told, { status: 503 });
 }

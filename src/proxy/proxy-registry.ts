@@ -53,7 +53,7 @@ export interface ProxyOptions {
   readonly touchEveryMs?: number | undefined;
   readonly lookEveryMs?: number | undefined;
   /** Whether nothing may be written: then only what is kept is served. */
-  readonly readOnly?: boolean | undefined;
+  readonly readOnly?: (() => boolean) | undefined;
 }
 
 /** Messages that a process sends to the others of its server. */
@@ -119,7 +119,7 @@ export class ProxyRegistry implements Registry {
       absences: new Absences(now),
       statistics,
       running: new Map(),
-      readOnly: options.readOnly ?? false,
+      readOnly: options.readOnly ?? (() => false),
       now,
       onStale: (name, reason) => this.#warnStale(name, reason),
     };
