@@ -31,6 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   notifications: ['oci'],
   protocol: ['oci', ACCESS],
   upkeep: ['oci', 'store', DRIVER],
+  admin: [],
   observe: [DRIVER, 'oci'],
   tls: [DRIVER, 'oci'],
   config: [],
@@ -41,6 +42,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const MAY_IMPORT_TYPES: Readonly<Record<string, readonly string[]>> = {
   config: ['*'],
   server: ['*'],
+  admin: ['*'],
 };
 
 /** What any room may use: it knows nothing of ours. */
@@ -53,6 +55,8 @@ const COMPOSITION = [
   'app-access.ts',
   'app-certificates.ts',
   'app-proxy.ts',
+  'app-upkeep.ts',
+  'app-admin.ts',
   'app-tls.ts',
   'app-mdns.ts',
   'start-failure.ts',

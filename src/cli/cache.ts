@@ -11,6 +11,7 @@ import { UpstreamFailure } from '../proxy/upstream-failure.ts';
 import { StartFailure } from '../start-failure.ts';
 import { LocalRegistry } from '../store/local-registry.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
+import { formatSize, formatTime, table } from './format.ts';
 
 interface WithFile {
   readonly file?: string;
@@ -35,7 +36,7 @@ export async function cacheList(options: WithFile, io: CommandIo = processIo()):
         name,
         `${images} manifest${images === 1 ? '' : 's'}`,
         formatSize(bytes),
-        `used ${new Date(usedAt).toISOString().slice(0, 16).replace('T', ' ')}`,
+        `used ${formatTime(usedAt)}`,
       ]);
     for (const line of table(rows)) io.out(`${line}\n`);
     const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
@@ -154,21 +155,4 @@ function parseReference(
   if (tag === undefined) return { name };
   if (!isTag(tag)) throw new CommandFailure(`${text}: ${tag} is no tag`, 2);
   return { name, what: tag };
-}
-
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-
-function formatSize(bytes: number): string {
-  const power = bytes < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(bytes) / 10));
-  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${UNITS[power] ?? ''}`;
-}
-
-function table(rows: readonly (readonly string[])[]): readonly string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
 }

@@ -17,6 +17,8 @@ export interface CommandInput extends AsyncIterable<string | Uint8Array> {
 export interface CommandIo {
   readonly env: Environment;
   readonly input: CommandInput;
+  /** Whether somebody watches: standard error is a terminal. */
+  readonly isTerminal?: boolean;
   /** For results: standard output. */
   out(text: string): void;
   /** For prompts, warnings and errors: standard error. */
@@ -27,6 +29,7 @@ export interface CommandIo {
 export function processIo(): CommandIo {
   return {
     env: process.env,
+    isTerminal: process.stderr.isTTY,
     get input() {
       return process.stdin;
     },
@@ -49,9 +52,16 @@ export class CommandFailure extends Error {
 
 /** Runs a command's work and tells why it failed. @returns the exit code: 0, 1 or 2 */
 export async function exitCodeOf(io: CommandIo, work: () => Promise<void>): Promise<number> {
-  try {
+  return codeOf(io, async () => {
     await work();
     return 0;
+  });
+}
+
+/** The same for work that has an exit code of its own. */
+export async function codeOf(io: CommandIo, work: () => Promise<number>): Promise<number> {
+  try {
+    return await work();
   } catch (error) {
     if (error instanceof ConfigError) {
       for (const warning of error.warnings) io.err(`warning: ${warning}\n`);

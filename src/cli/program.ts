@@ -1,5 +1,6 @@
 /** The command line. Each command loads only what it needs when it is run. */
 import { Command, CommanderError } from 'commander';
+import { addUpkeepCommands } from './upkeep-commands.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 
 const FILE = ['[file]', 'configuration file; else the one that REGISTRY_CONFIGURATION_PATH names'] as const;
@@ -245,6 +246,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addRightsCommands(program, told);
   addCacheCommands(program, told);
   addDeleteCommand(program, told);
+  addUpkeepCommands(program, told);
   addTrustCommand(program, told);
   addDiscoverCommand(program, told);
   try {

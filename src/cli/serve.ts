@@ -1,5 +1,6 @@
 /** `entrepot serve [FILE]`: the supervisor's process. It stays small; the workers load the registry. */
 import { availableParallelism } from 'node:os';
+import { type Administration, administer } from '../app-admin.ts';
 import { loggerFor, openStorage } from '../app.ts';
 import { readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
@@ -15,8 +16,11 @@ import { fileSignature } from '../config/watch.ts';
 import type { Logger } from '../log.ts';
 import { AddressUnavailable } from '../server/address.ts';
 import type { Address } from '../server/listener.ts';
-import { supervise } from '../server/supervisor.ts';
+import { supervise, type Workers } from '../server/supervisor.ts';
 import { WorkerCannotStart } from '../server/worker-slot.ts';
+import { StorageFailure } from '../drivers/driver.ts';
+import { Objects } from '../store/objects.ts';
+import { StorageTaken, type StorageUse, useStorage } from '../store/storage-users.ts';
 import { LAN_ACCOUNT, lanEnvironment } from './lan.ts';
 import { type FirstAccount, printWelcome } from './welcome.ts';
 import type { WorkerMessage } from './worker.ts';
@@ -53,33 +57,68 @@ export async function serve(
     await takeOverCache(config, storage, log);
     const inMemory = config.storage.driver.kind === 'inmemory';
     const workers = inMemory ? 1 : (config.http.workers ?? availableParallelism());
+    const objects = inMemory ? undefined : new Objects(storage);
+    const use = objects === undefined ? undefined : await joinStorage(config, objects, log);
+    let upkeep: Administration | undefined;
+    let upkeepEnded: Promise<void> | undefined;
     let goodbye: Promise<() => Promise<void>> | undefined;
-    const code = await supervise({
-      workers,
-      address: config.http.addr,
-      startMessage: { config, file: loaded.file, since } satisfies WorkerMessage,
-      drainTimeoutMs: config.http.drainTimeoutMs,
-      log: (level, message, fields) =>
-        log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
-      onReady(address: Address) {
-        goodbye = announce(config, address, {
-          log,
-          onName: (host) => certificate.cover(host),
-          onReady: (host) =>
-            printWelcome(config, address, file, { fingerprint: local?.fingerprint, admin, host }),
-        });
-      },
-    });
-    await (
-      await goodbye
-    )?.();
-    return code;
+    try {
+      const code = await supervise({
+        workers,
+        address: config.http.addr,
+        startMessage: { config, file: loaded.file, since } satisfies WorkerMessage,
+        drainTimeoutMs: config.http.drainTimeoutMs,
+        log: (level, message, fields) =>
+          log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
+        onReady(address: Address, ready: Workers) {
+          if (objects !== undefined) upkeep = administer(config, objects, ready, log);
+          goodbye = announce(config, address, {
+            log,
+            onName: (host) => certificate.cover(host),
+            onReady: (host) =>
+              printWelcome(config, address, file, { fingerprint: local?.fingerprint, admin, host }),
+          });
+        },
+        onEnding() {
+          upkeepEnded = upkeep?.close();
+        },
+      });
+      await (
+        await goodbye
+      )?.();
+      return code;
+    } finally {
+      await (upkeepEnded ?? upkeep?.close());
+      await use?.end();
+    }
   } catch (error) {
     if (!isExpected(error)) throw error;
     if (error instanceof ConfigError)
       for (const warning of error.warnings) process.stderr.write(`warning: ${warning}\n`);
     process.stderr.write(`${error.message}\n`);
     return 1;
+  }
+}
+
+/** Milliseconds that a start waits for a job that has the storage to itself: it ends when it sees a server come. */
+const WAIT_FOR_STORAGE = 60_000;
+
+/** Tells other processes that a server uses the storage. @throws StartFailure */
+async function joinStorage(
+  { storage }: Config,
+  objects: Objects,
+  log: Logger,
+): Promise<StorageUse | undefined> {
+  try {
+    return await useStorage(objects, 'server', {
+      withinMs: WAIT_FOR_STORAGE,
+      onWait: (holder) => log.warn(`${holder} has the storage to itself: waiting for its end`),
+    });
+  } catch (error) {
+    if (error instanceof StorageTaken) throw new StartFailure(error.message, { cause: error });
+    // Nobody can be told in a storage that cannot be written to, and nothing can be changed in it either.
+    if (error instanceof StorageFailure && storage.readOnly) return undefined;
+    throw error;
   }
 }
 

@@ -1,6 +1,7 @@
 /** A worker process of `entrepot serve`: a registry, and a listener on the shared address. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { keepUpInMemory } from '../app-admin.ts';
 import { type App, createApp, IDLE_SECONDS, loggerFor } from '../app.ts';
 import { certificateFiles, readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
@@ -11,8 +12,11 @@ import { createPlainHandler } from '../protocol/plain-handler.ts';
 import { AddressUnavailable } from '../server/address.ts';
 import type { Listener } from '../server/listener.ts';
 import { listen } from '../server/runtime.ts';
+import type { ReadOnlyQuestion } from '../admin/read-only-switch.ts';
+import { readOnlyNote } from '../store/notes.ts';
 import { rootCaOf } from '../tls/root-ca.ts';
 import {
+  onAsked,
   onDrain,
   onShared,
   shareWithWorkers,
@@ -42,6 +46,7 @@ export async function work(): Promise<void> {
       worker: workerNumber(),
       peers: { tell: shareWithWorkers, onTold: onShared },
     });
+    await takeReadOnly(app, config);
     const stopWatching = file === undefined ? undefined : watchRights(app, config, file, since);
     const listener = await listen({
       address,
@@ -52,9 +57,13 @@ export async function work(): Promise<void> {
     });
     const stopRenewing = watchCertificate(config, listener, app.log);
     const plain = await listenPlainly(config, reusePort);
+    const inMemory = config.storage.driver.kind === 'inmemory';
+    const endUpkeep = inMemory ? keepUpInMemory(config, app.objects, app.log) : undefined;
+    onAsked(async (question) => setReadOnly(app, config, question as ReadOnlyQuestion));
     onDrain(async () => {
       stopWatching?.();
       stopRenewing();
+      endUpkeep?.();
       app.stop();
       await Promise.all([listener.drain(), plain?.drain()]);
     });
@@ -63,6 +72,32 @@ export async function work(): Promise<void> {
     if (!(error instanceof StartFailure) && !(error instanceof AddressUnavailable)) throw error;
     workerFailed(error.message);
   }
+}
+
+/** What the storage says at the start. What is in memory says nothing. */
+async function takeReadOnly(app: App, { storage }: Config): Promise<void> {
+  const note = storage.driver.kind === 'inmemory' ? undefined : await readOnlyNote(app.objects);
+  if (note !== undefined && !storage.readOnly) app.writes.close(note.reason);
+}
+
+/** Milliseconds in which a request that was cut ends. */
+const CUT_TIME = 5_000;
+
+/** Refuses changes, or lets them happen again. @returns requests that are under way although they were cut */
+async function setReadOnly(
+  app: App,
+  { storage }: Config,
+  { state, waitMs }: ReadOnlyQuestion,
+): Promise<number> {
+  const { writes } = app;
+  // The configuration's word stays.
+  if (!storage.readOnly) {
+    if (state === undefined) writes.open();
+    else writes.close(state.reason);
+  }
+  if (state === undefined || (await writes.settled(waitMs)) === 0) return 0;
+  writes.cut();
+  return writes.settled(CUT_TIME);
 }
 
 /** Takes up other certificates when their files change, without ending a connection. */

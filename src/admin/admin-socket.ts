@@ -1,0 +1,126 @@
+/** The socket by which commands ask a server that runs. Who may open its file may ask. */
+import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+
+/** Bytes that the path of a socket can have (Linux; `sun_path` of unix(7) without its end). */
+export const MAX_SOCKET_PATH = 107;
+/** Connections at a time: a handful of operators, and scripts that look. */
+const MAX_CONNECTIONS = 64;
+/** Milliseconds in which a socket of this machine is reached, or is not. */
+const REACH_WITHIN = 5_000;
+
+/** The socket cannot be had. The message is for the operator, and says what to do. */
+export class AdminSocketUnavailable extends Error {
+  override readonly name = 'AdminSocketUnavailable';
+}
+
+export interface AdminSocket {
+  /** Takes no more connections, cuts those that are open, and removes the file if it is still ours. */
+  close(): Promise<void>;
+}
+
+/** @throws AdminSocketUnavailable */
+export function checkSocketPath(path: string): void {
+  const length = Buffer.byteLength(path);
+  if (length <= MAX_SOCKET_PATH) return;
+  throw new AdminSocketUnavailable(
+    `${path}: no socket can have so long a path (${length} bytes, at most ${MAX_SOCKET_PATH}): set admin.socket to a shorter one`,
+  );
+}
+
+/**
+ * Listens; only the user of this process may connect (mode 0600). The file that a crashed server left is replaced.
+ * @throws AdminSocketUnavailable when another server listens there, or the path cannot be used
+ */
+export async function listenForAdmin(
+  path: string,
+  onConnection: (socket: Socket) => void,
+): Promise<AdminSocket> {
+  checkSocketPath(path);
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await removeStale(path);
+    const server = await listen(path);
+    await chmod(path, 0o600);
+    const { ino } = await lstat(path);
+    const open = new Set<Socket>();
+    server.on('connection', (socket: Socket) => {
+      open.add(socket);
+      socket.once('close', () => open.delete(socket));
+      onConnection(socket);
+    });
+    return {
+      async close() {
+        // The server's own close would remove the file whoever's it is by now.
+        const isOurs = (await lstat(path).catch(() => undefined))?.ino === ino;
+        const closed = new Promise<void>((resolve) => {
+          server.close(() => resolve());
+        });
+        for (const socket of open) socket.destroy();
+        if (isOurs) await unlink(path).catch(() => undefined);
+        await closed;
+      },
+    };
+  } catch (error) {
+    if (error instanceof AdminSocketUnavailable) throw error;
+    throw new AdminSocketUnavailable(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function removeStale(path: string): Promise<void> {
+  const present = await lstat(path).catch(() => undefined);
+  if (present === undefined) return;
+  if (!present.isSocket()) {
+    throw new AdminSocketUnavailable(
+      `${path}: there is something that is no socket: remove it, or set admin.socket`,
+    );
+  }
+  const living = await reach(path);
+  living?.destroy();
+  if (living !== undefined) {
+    throw new AdminSocketUnavailable(
+      `${path}: another server listens there: give this one its own admin.socket`,
+    );
+  }
+  await unlink(path);
+}
+
+/** The file never is anybody else's, not even for a moment. */
+async function listen(path: string): Promise<Server> {
+  const server = createServer();
+  server.maxConnections = MAX_CONNECTIONS;
+  const before = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(path, resolve);
+    });
+  } finally {
+    process.umask(before);
+  }
+  return server;
+}
+
+/**
+ * Connects to a server of this machine.
+ * @returns undefined when there is none
+ * @throws Error when there may be one that cannot be asked, such as another user's
+ */
+export async function reach(path: string): Promise<Socket | undefined> {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) return undefined;
+  if ((await lstat(path).catch(() => undefined)) === undefined) return undefined;
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    const timer = setTimeout(() => socket.destroy(new Error(`${path}: nobody answers`)), REACH_WITHIN);
+    socket.once('connect', () => {
+      clearTimeout(timer);
+      resolve(socket);
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      clearTimeout(timer);
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined);
+      else reject(new Error(`${path}: ${error.message}`, { cause: error }));
+    });
+  });
+}

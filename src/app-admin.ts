@@ -1,0 +1,127 @@
+/** What the supervisor does beside serving: upkeep, and what commands ask of it. A part of the composition root. */
+import { AdminSocketUnavailable, listenForAdmin } from './admin/admin-socket.ts';
+import { answerAdmin } from './admin/desk.ts';
+import { JobBoard } from './admin/job-board.ts';
+import { ReadOnlySwitch } from './admin/read-only-switch.ts';
+import { runSchedule } from './admin/schedule.ts';
+import { isJobName, runJob, scheduledJobs } from './app-upkeep.ts';
+import type { Config } from './config/config.ts';
+import type { Logger } from './log.ts';
+import type { JobEvent } from './server/job-messages.ts';
+import { startJob } from './server/job-process.ts';
+import type { Workers } from './server/supervisor.ts';
+import { jobNote, noteJob, noteReadOnly, readOnlyNote } from './store/notes.ts';
+import type { Objects } from './store/objects.ts';
+
+/** The upkeep of a server that runs. */
+export interface Administration {
+  /** Stops jobs that run, and starts none any more. */
+  close(): Promise<void>;
+}
+
+/** How often it is tried to listen for commands where another server does, in milliseconds. */
+const LISTEN_AGAIN = 30_000;
+
+/** Begins upkeep by schedule, and listens for commands. Not for what is in memory, which only its worker knows. */
+export function administer(config: Config, objects: Objects, workers: Workers, log: Logger): Administration {
+  const board = new JobBoard((job, options, onEvent) => startJob({ job, options, config }, onEvent), log);
+  const readOnly = new ReadOnlySwitch({
+    isConfigured: config.storage.readOnly,
+    read: () => readOnlyNote(objects),
+    write: (note) => noteReadOnly(objects, note),
+    async tell(question) {
+      const answers = await workers.ask(question);
+      return answers.reduce<number>((sum, answer) => sum + (typeof answer === 'number' ? answer : 0), 0);
+    },
+    onOn: () => board.stop('the registry is in read-only mode'),
+    log: (message, fields) => log.info(message, fields),
+  });
+  readOnly.start();
+  const endSchedule = runSchedule({
+    jobs: scheduledJobs(config),
+    lastRun: (job) => jobNote(objects, job),
+    noteRun: (job, run) => noteJob(objects, job, run),
+    start(job, options) {
+      const started = board.start(job, options, 'schedule');
+      return started?.isNew === true ? started.run : undefined;
+    },
+    isPaused: () => readOnly.isOn,
+    onFailure: (job, error) => log.error('upkeep could not be started', { job, error: String(error) }),
+  });
+  const closeSocket = keepListening(config, log, (socket) =>
+    answerAdmin(socket, {
+      board,
+      isJob: isJobName,
+      async readOnly(change) {
+        const underWay = change === undefined ? 0 : await readOnly.change(change.on, change.reason);
+        return { readOnly: readOnly.status, ...(underWay > 0 ? { underWay } : {}) };
+      },
+    }),
+  );
+  return {
+    async close() {
+      endSchedule();
+      readOnly.stop();
+      await board.close();
+      await closeSocket();
+    },
+  };
+}
+
+/** Listens, and where that cannot be tells why and tries again: the server that has the socket may end first. */
+function keepListening(
+  { admin }: Config,
+  log: Logger,
+  onConnection: Parameters<typeof listenForAdmin>[1],
+): () => Promise<void> {
+  const { socket: path } = admin;
+  if (path === undefined) return () => Promise.resolve();
+  let closed = false;
+  let told = '';
+  let timer: NodeJS.Timeout | undefined;
+  const listen = async (): Promise<Awaited<ReturnType<typeof listenForAdmin>> | undefined> => {
+    try {
+      return await listenForAdmin(path, onConnection);
+    } catch (error) {
+      if (!(error instanceof AdminSocketUnavailable)) throw error;
+      if (told !== error.message) log.warn(`commands cannot ask this server: ${error.message}`);
+      told = error.message;
+      if (!closed) timer = setTimeout(again, LISTEN_AGAIN).unref();
+      return undefined;
+    }
+  };
+  const again = (): void => {
+    listening = listen();
+  };
+  let listening = listen();
+  return async () => {
+    closed = true;
+    clearTimeout(timer);
+    await (await listening)?.close();
+  };
+}
+
+/** The upkeep of a registry in memory, which only the process that serves it can do. @returns what ends it */
+export function keepUpInMemory(config: Config, objects: Objects, log: Logger): () => void {
+  const board = new JobBoard(async (job, options, onEvent) => {
+    if (!isJobName(job)) throw new Error(`${job}: there is no such job`);
+    const stopped = new AbortController();
+    const { signal } = stopped;
+    const stop = (): void => stopped.abort(new Error('it was asked to end'));
+    const tell = (event: JobEvent): void => void onEvent(event);
+    const outcome = runJob(job, options, { config, objects, log, signal, exclusive: false, onEvent: tell });
+    return { pid: process.pid, outcome, stop, kill: stop };
+  }, log);
+  const endSchedule = runSchedule({
+    jobs: scheduledJobs(config),
+    lastRun: (job) => jobNote(objects, job),
+    noteRun: (job, run) => noteJob(objects, job, run),
+    start: (job, options) => board.start(job, options, 'schedule')?.run,
+    isPaused: () => config.storage.readOnly,
+    onFailure: (job, error) => log.error('upkeep could not be started', { job, error: String(error) }),
+  });
+  return () => {
+    endSchedule();
+    void board.close();
+  };
+}

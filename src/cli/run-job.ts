@@ -1,0 +1,186 @@
+/** Runs a piece of upkeep by a command: the server that runs does it, and without one it is done here. */
+import { existsSync } from 'node:fs';
+import { askServer, type Conversation } from '../admin/client.ts';
+import type { EndedJob, RunningJob, Told } from '../admin/messages.ts';
+import { loggerFor, openForUpkeep } from '../app.ts';
+import { type JobName, runJob } from '../app-upkeep.ts';
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { StartFailure } from '../start-failure.ts';
+import { type StorageUse, StorageTaken, useStorage, useStorageAlone } from '../store/storage-users.ts';
+import { CommandFailure, type CommandIo } from './command-io.ts';
+import { formatTime } from './format.ts';
+import { JobReport, type ReportStyle } from './job-report.ts';
+
+export interface JobCommand {
+  readonly job: JobName;
+  /** What is asked of it: plain JSON. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly file?: string | undefined;
+  /** Of one that runs already, show what it does. */
+  readonly watch?: boolean | undefined;
+  readonly style: ReportStyle;
+}
+
+/** The configuration of storage that other processes can see. @throws CommandFailure */
+export async function loadForStorage(file: string | undefined, io: CommandIo): Promise<Config> {
+  const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
+  const { driver } = config.storage;
+  if (driver.kind === 'inmemory') {
+    throw new CommandFailure('storage: what is kept in memory is known to the server alone');
+  }
+  // A path with a slip in it must not make an empty registry.
+  if (!existsSync(driver.rootDirectory)) {
+    throw new CommandFailure(
+      `storage.filesystem.rootdirectory: ${driver.rootDirectory}: there is no such folder`,
+    );
+  }
+  return config;
+}
+
+/** Asks the server that the configuration is of. @returns undefined when none runs here @throws CommandFailure */
+export async function askRunning(
+  { admin }: Config,
+  ask: Parameters<typeof askServer>[1],
+): Promise<Conversation | undefined> {
+  if (admin.socket === undefined) return undefined;
+  try {
+    return await askServer(admin.socket, ask);
+  } catch (error) {
+    throw new CommandFailure(`the server cannot be asked: ${(error as Error).message}`);
+  }
+}
+
+/** Runs the job to its end and shows it. @returns the exit code, see `EXIT` @throws CommandFailure */
+export async function runJobCommand(command: JobCommand, io: CommandIo): Promise<number> {
+  const { job, options, file, watch = false, style } = command;
+  const config = await loadForStorage(file, io);
+  const report = new JobReport(io, style);
+  const conversation = await askRunning(config, { ask: 'run', job, options });
+  if (conversation !== undefined) {
+    const running = await follow(conversation, job, report);
+    if (typeof running === 'number') return running;
+    if (!watch) throw new CommandFailure(runsAlready(running));
+    report.note(`${describeRun(running)}: watching it`);
+    return watchJob(config, job, report);
+  }
+  try {
+    return report.end(await runHere(config, command, report));
+  } catch (error) {
+    if (error instanceof StorageTaken || error instanceof StartFailure)
+      throw new CommandFailure(error.message);
+    throw error;
+  }
+}
+
+/** Shows what a running job does. @returns the exit code */
+export async function watchJob(config: Config, job: string, report: JobReport): Promise<number> {
+  const conversation = await askRunning(config, { ask: 'watch', job });
+  const told = conversation === undefined ? undefined : await follow(conversation, job, report, false);
+  if (typeof told === 'number') return told;
+  throw new CommandFailure(`${job} does not run`);
+}
+
+/** @returns the exit code; or the run that is there already */
+async function follow(
+  conversation: Conversation,
+  job: string,
+  report: JobReport,
+  mayCancel = true,
+): Promise<number | RunningJob> {
+  const forget = mayCancel
+    ? onInterrupt(() => {
+        report.note(`${job} is being cancelled`);
+        conversation.say({ ask: 'cancel', job });
+      })
+    : () => undefined;
+  try {
+    for await (const told of conversation.told()) {
+      if (told.tell === 'event') report.event(told.event);
+      else if (told.tell === 'ended') return report.end(told.ended);
+      else if (told.tell === 'runs-already') return told.running;
+      else if (told.tell !== 'started') throw new CommandFailure(refusalOf(told));
+    }
+    throw new CommandFailure('the server has said nothing');
+  } catch (error) {
+    if (error instanceof CommandFailure) throw error;
+    throw new CommandFailure(`${job}: ${(error as Error).message}`);
+  } finally {
+    forget();
+  }
+}
+
+/** What an answer that nobody asked for says. */
+export function refusalOf(told: Told): string {
+  if (told.tell === 'refused') return told.message;
+  if (told.tell === 'runs-not') return `${told.job} does not run`;
+  return `the server says ${told.tell}, which was not asked for`;
+}
+
+/** `gc runs since 2026-11-21 09:30 by schedule (process 12)`. */
+export function describeRun({ job, by, startedAt, pid }: RunningJob): string {
+  const process = pid === undefined ? '' : ` (process ${pid})`;
+  return `${job} runs since ${formatTime(startedAt)} UTC by ${by}${process}`;
+}
+
+function runsAlready(running: RunningJob): string {
+  const { job } = running;
+  return `${describeRun(running)}: --watch or \`entrepot jobs watch ${job}\` shows it, \`entrepot jobs cancel ${job}\` ends it`;
+}
+
+/** Without a server of this machine: alone, or beside those of others. */
+async function runHere(config: Config, { job, options }: JobCommand, report: JobReport): Promise<EndedJob> {
+  const objects = openForUpkeep(config);
+  const startedAt = Date.now();
+  const begun = performance.now();
+  const cancelled = new AbortController();
+  const forget = onInterrupt(() => {
+    report.note(`${job} is being cancelled`);
+    cancelled.abort(new Error('it was cancelled'));
+  });
+  const run = async (use: StorageUse) => {
+    try {
+      return await runJob(job, options, {
+        config,
+        objects,
+        log: loggerFor({ ...config, log: { ...config.log, level: 'warn' } }),
+        signal: AbortSignal.any([cancelled.signal, use.disturbed]),
+        exclusive: use.isAlone,
+        onEvent: (event) => report.event(event),
+      });
+    } finally {
+      await use.end();
+    }
+  };
+  const beside = () =>
+    useStorage(objects, job, { withinMs: 60_000, onWait: (holder) => report.note(`waiting for ${holder}`) });
+  try {
+    const use = await useStorageAlone(objects, job);
+    let outcome = await run(use);
+    // A server that starts is not kept waiting: it goes on beside it, and waits for others where that is needed.
+    if (outcome.kind === 'stopped' && use.disturbed.aborted && !cancelled.signal.aborted) {
+      report.note(`${outcome.message}: going on beside it`);
+      outcome = await run(await beside());
+    }
+    const seconds = Math.round(performance.now() - begun) / 1000;
+    return { job, by: 'command', startedAt, seconds, options, outcome };
+  } finally {
+    forget();
+  }
+}
+
+/** Runs `cancel` at the first Ctrl-C; a second one ends the command at once. */
+function onInterrupt(cancel: () => void): () => void {
+  let asked = false;
+  const interrupt = (): void => {
+    if (asked) process.exit(130);
+    asked = true;
+    cancel();
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  return () => {
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  };
+}
