@@ -1,0 +1,314 @@
+/** What runs jobs: the timetable, the board, how a run is told, and who may have the storage to itself. */
+import { describe, expect, test } from 'bun:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import fc from 'fast-check';
+import { JobBoard } from '../../src/admin/job-board.ts';
+import { runSchedule } from '../../src/admin/schedule.ts';
+import { type LastRun, nextRun, windowEnd } from '../../src/admin/timetable.ts';
+import { runJob } from '../../src/app-upkeep.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { MemoryDriver } from '../../src/drivers/memory.ts';
+import type { JobEvent, JobOutcome } from '../../src/server/job-messages.ts';
+import { ALONE_KEY, USERS } from '../../src/store/layout.ts';
+import { jobNote, noteJob, noteReadOnly, readOnlyNote } from '../../src/store/notes.ts';
+import { Objects } from '../../src/store/objects.ts';
+import { storageUsers, StorageTaken, useStorage, useStorageAlone } from '../../src/store/storage-users.ts';
+import { SILENT } from './collecting.ts';
+
+const HOUR = 3_600_000;
+const MINUTE = 60_000;
+/** Local time of that minute on some day. */
+const at = (hour: number, minute = 0, day = 10): number => new Date(2026, 4, day, hour, minute).getTime();
+
+describe('the timetable', () => {
+  const night = { from: 22 * 60, to: 4 * 60 };
+  const start = { startedAt: at(12), chance: 0.5, now: at(12) };
+  const daily = { intervalMs: 24 * HOUR };
+
+  test('does not begin at once, makes up for what was missed, and goes on with what was not ended', () => {
+    expect(nextRun(daily, undefined, start)).toBe(at(12, 30));
+    expect(nextRun({ intervalMs: 1000 }, undefined, start)).toBe(at(12) + 500);
+    expect(nextRun(daily, { startedAt: at(3, 0, 1), isComplete: true }, start)).toBe(at(12) + 2.5 * MINUTE);
+    expect(nextRun(daily, { startedAt: at(11, 50), isComplete: false }, start)).toBe(at(12) + 2.5 * MINUTE);
+    expect(nextRun(daily, { startedAt: at(11), isComplete: true }, start)).toBe(at(11, 5, 11));
+    // A clock that was set back by a year.
+    expect(nextRun(daily, { startedAt: at(12) + 365 * 24 * HOUR, isComplete: true }, start)).toBe(
+      at(12, 5, 11),
+    );
+  });
+
+  test('keeps to its window, over midnight too', () => {
+    expect(nextRun({ ...daily, window: night }, undefined, start)).toBe(at(22, 5));
+    expect(nextRun({ ...daily, window: { from: 13 * 60, to: 13 * 60 + 8 } }, undefined, start)).toBe(
+      at(13, 1),
+    );
+    expect(windowEnd(night, at(23))).toBe(at(4, 0, 11));
+    expect(windowEnd(night, at(3, 59))).toBe(at(4));
+    expect(windowEnd(night, at(4))).toBeUndefined();
+    expect(windowEnd({ from: 0, to: 24 * 60 }, at(5))).toBe(at(0, 0, 11));
+    const stopped: LastRun = { startedAt: at(23, 0, 9), isComplete: false };
+    expect(nextRun({ ...daily, window: night }, stopped, { ...start, startedAt: at(1, 0, 1) })).toBe(
+      at(22, 5),
+    );
+  });
+
+  test('is never in the past of its window, and never outside of it', () => {
+    const minute = fc.integer({ min: 0, max: 24 * 60 - 1 });
+    fc.assert(
+      fc.property(
+        fc.record({ from: minute, to: minute }).filter(({ from, to }) => from !== to),
+        fc.integer({ min: 1, max: 40 * 24 * HOUR }),
+        fc.integer({ min: 0, max: 60 * 24 * HOUR }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        fc.option(fc.record({ ago: fc.integer({ min: 0, max: 90 * 24 * HOUR }), isComplete: fc.boolean() }), {
+          nil: undefined,
+        }),
+        (window, intervalMs, since, chance, last) => {
+          const startedAt = at(0, 0, 1);
+          const now = startedAt + since;
+          const run =
+            last === undefined ? undefined : { startedAt: now - last.ago, isComplete: last.isComplete };
+          const due = nextRun({ intervalMs, window }, run, { startedAt, chance, now });
+          expect(due).toBeGreaterThanOrEqual(now);
+          expect(windowEnd(window, due)).toBeGreaterThan(due);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
+/** A job that runs until it is told how it ends. */
+function fakeJobs() {
+  const runs: {
+    job: string;
+    end: (outcome: JobOutcome) => void;
+    event: (event: JobEvent) => Promise<void> | undefined;
+    stopped: boolean;
+  }[] = [];
+  const lines: string[] = [];
+  const write = (message: string, fields: object = {}) =>
+    void lines.push(`${message} ${JSON.stringify(fields)}`);
+  const log = { debug: () => undefined, info: write, warn: write, error: write };
+  const board = new JobBoard((job, _options, event) => {
+    const { promise: outcome, resolve: end } = Promise.withResolvers<JobOutcome>();
+    const run = { job, end, event, stopped: false };
+    runs.push(run);
+    const stop = () => {
+      run.stopped = true;
+      end({ kind: 'stopped', message: 'stopped' });
+    };
+    return Promise.resolve({ pid: 1, outcome, stop, kill: stop });
+  }, log);
+  return { runs, lines, board };
+}
+
+describe('the board', () => {
+  test('has one run of a kind, any number of watchers, one line for each run', async () => {
+    const { runs, lines, board } = fakeJobs();
+    const first = board.start('gc', { dryRun: true }, 'command');
+    const again = board.start('gc', {}, 'schedule');
+    expect([first?.isNew, again?.isNew]).toEqual([true, false]);
+    expect(again?.run).toBe(first?.run);
+    await delay(1);
+    const seen: string[] = [];
+    const watch = (name: string) => first?.run.watch((event) => void seen.push(`${name} ${event.kind}`));
+    const leave = watch('a');
+    watch('b');
+    void runs[0]?.event({ kind: 'progress', phase: 'looking', done: 3, total: 6 });
+    leave?.();
+    void runs[0]?.event({ kind: 'items', items: [{ what: 'blob' }] });
+    expect(seen).toEqual(['a progress', 'b progress', 'b items']);
+    expect(board.status().running).toMatchObject([
+      { job: 'gc', by: 'command', pid: 1, progress: { done: 3 } },
+    ]);
+    runs[0]?.end({ kind: 'done', summary: { blobs: 2 } });
+    expect(await first?.run.ended).toMatchObject({ outcome: { kind: 'done' } });
+    await delay(1);
+    expect(board.status()).toMatchObject({ running: [], ended: [{ job: 'gc', options: { dryRun: true } }] });
+    expect(lines).toEqual([expect.stringMatching(/^upkeep is done .*"job":"gc","by":"command".*"blobs":2/)]);
+    const other = board.start('scrub', {}, 'command');
+    await board.close();
+    expect(await other?.run.ended).toMatchObject({
+      outcome: { kind: 'stopped', message: 'the server ends' },
+    });
+    expect(board.start('gc', {}, 'command')).toBeUndefined();
+  });
+
+  test('a watcher that reads slowly slows the run, and no other', async () => {
+    const { runs, board } = fakeJobs();
+    const started = board.start('gc', {}, 'command');
+    await delay(1);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    started?.run.watch(() => promise);
+    started?.run.watch(() => undefined);
+    let passed = false;
+    const passing = Promise.resolve(runs[0]?.event({ kind: 'items', items: [] })).then(() => (passed = true));
+    await delay(5);
+    expect(passed).toBe(false);
+    resolve();
+    await passing;
+    await board.close();
+  });
+});
+
+test('the schedule leaves to others what runs there, waits while it must not run, and does not repeat what was cancelled', async () => {
+  const { runs, board } = fakeJobs();
+  const notes = new Map<string, LastRun>();
+  let paused = true;
+  const end = runSchedule({
+    jobs: [{ job: 'gc', options: {}, timetable: { intervalMs: 20 } }],
+    lastRun: (job) => Promise.resolve(notes.get(job)),
+    noteRun: (job, run) => Promise.resolve(void notes.set(job, run)),
+    start: (job, options) => board.start(job, options, 'schedule')?.run,
+    isPaused: () => paused,
+    onFailure: (_job, error) => {
+      throw error;
+    },
+  });
+  const until = async (holds: () => boolean) => {
+    for (const limit = Date.now() + 10_000; !holds(); await delay(2))
+      if (Date.now() > limit) throw new Error('never');
+  };
+  try {
+    await delay(60);
+    expect(runs).toHaveLength(0);
+    paused = false;
+    await until(() => runs.length === 1);
+    expect(notes.get('gc')).toMatchObject({ isComplete: false });
+    runs[0]?.end({ kind: 'busy', message: 'elsewhere' });
+    await until(() => runs.length === 2);
+    expect(notes.get('gc')).toMatchObject({ isComplete: false });
+    runs[1]?.end({ kind: 'done', summary: {} });
+    await until(() => notes.get('gc')?.isComplete === true);
+    await until(() => runs.length === 3);
+    board.find('gc')?.stop('it was cancelled');
+    await until(() => notes.get('gc')?.isComplete === true);
+  } finally {
+    end();
+    await board.close();
+  }
+});
+
+test('a run tells of what it does in batches, ends when it is asked to, and refuses what it does not understand', async () => {
+  const { config } = await loadConfig({ env: { REGISTRY_STORAGE: 'inmemory' } });
+  const objects = new Objects(new MemoryDriver());
+  for (let count = 0; count < 700; count += 1) {
+    const folder = `docker/registry/v2/repositories/r/_uploads/${count}/`;
+    await objects.driver.write(`${folder}startedat`, Buffer.from('2020-01-01T00:00:00Z'));
+  }
+  const events: JobEvent[] = [];
+  const options = {
+    config,
+    objects,
+    log: SILENT,
+    exclusive: true,
+    onEvent: (event: JobEvent) => void events.push(event),
+  };
+  const signal = new AbortController().signal;
+  const refused = await runJob('uploads', { dryRun: 'yes' }, { ...options, signal });
+  expect(refused).toEqual({ kind: 'failed', message: expect.stringContaining('uploads: dryRun: ') });
+  const reason = AbortSignal.abort(new Error('enough'));
+  expect(await runJob('uploads', {}, { ...options, signal: reason })).toEqual({
+    kind: 'stopped',
+    message: 'enough',
+  });
+  expect(events).toEqual([]);
+  let waits = 0;
+  const whenRead = () => ((waits += 1) % 100 === 0 ? delay(1).then(() => undefined) : undefined);
+  const outcome = await runJob('uploads', { dryRun: true }, { ...options, signal, whenRead });
+  expect(outcome).toEqual({ kind: 'done', summary: { uploads: 700, dryRun: true } });
+  expect(waits).toBe(700);
+  const batches = events.flatMap((event) => (event.kind === 'items' ? [event.items.length] : []));
+  expect(batches.reduce((sum, size) => sum + size, 0)).toBe(700);
+  expect(batches.length).toBeLessThan(70);
+  expect(events.filter(({ kind }) => kind === 'progress').length).toBeLessThan(70);
+});
+
+describe('the storage', () => {
+  const quiet = { withinMs: 5_000, onWait: () => undefined };
+
+  test('is had alone by one, and only while nobody else uses it', async () => {
+    const objects = new Objects(new MemoryDriver());
+    const alone = await useStorageAlone(objects, 'gc');
+    expect(alone.isAlone).toBe(true);
+    await expect(useStorageAlone(objects, 'scrub')).rejects.toThrow(StorageTaken);
+    await expect(useStorage(objects, 'server', { ...quiet, withinMs: 0 })).rejects.toThrow(
+      'has the storage to itself',
+    );
+    expect(alone.disturbed.aborted).toBe(false);
+    // A server that starts waits; the job sees it, and ends.
+    const waited: string[] = [];
+    const coming = useStorage(objects, 'server', {
+      withinMs: 20_000,
+      onWait: (holder) => void waited.push(holder),
+    });
+    await new Promise((resolve) => alone.disturbed.addEventListener('abort', resolve, { once: true }));
+    expect(String(alone.disturbed.reason)).toContain(`server (process ${process.pid} of `);
+    await alone.end();
+    const server = await coming;
+    expect([server.isAlone, waited.length]).toEqual([false, 1]);
+    const beside = await useStorageAlone(objects, 'gc');
+    expect(beside.isAlone).toBe(false);
+    expect((await storageUsers(objects)).map(({ what }) => what).sort()).toEqual(['gc', 'server']);
+    await server.end();
+    // The job that runs beside others is a user itself.
+    expect((await useStorageAlone(objects, 'usage')).isAlone).toBe(false);
+    await beside.end();
+  });
+
+  test('is free again after a crash', async () => {
+    const objects = new Objects(new MemoryDriver());
+    const [host] = (await import('../../src/process-identity.ts')).PROCESS.split('-');
+    const dead = `${host}-1-1-0123456789abcdef`;
+    await objects.driver.write(ALONE_KEY, Buffer.from(dead));
+    await objects.driver.write(USERS + dead, Buffer.from('{"what":"server"'));
+    const alone = await useStorageAlone(objects, 'gc');
+    expect(alone.isAlone).toBe(true);
+    // Taken over, as after a long sleep of the machine: it is not taken back.
+    await objects.driver.write(ALONE_KEY, Buffer.from(dead));
+    await new Promise((resolve) => alone.disturbed.addEventListener('abort', resolve, { once: true }));
+    await alone.end();
+    expect(Buffer.from((await objects.bytes(ALONE_KEY)) ?? []).toString()).toBe(dead);
+  });
+
+  test('of ten that want it alone at once no two have it, and none has it beside a user', async () => {
+    const objects = new Objects(new MemoryDriver());
+    let alone = 0;
+    let users = 0;
+    await Promise.all(
+      Array.from({ length: 10 }, async (_, number) => {
+        const use =
+          number % 3 === 0
+            ? await useStorage(objects, 'server', { ...quiet, withinMs: 60_000 })
+            : await useStorageAlone(objects, 'gc').catch((error: unknown) => {
+                if (error instanceof StorageTaken) return undefined;
+                throw error;
+              });
+        if (use === undefined) return;
+        if (use.isAlone) alone += 1;
+        else users += 1;
+        expect([alone, users]).toSatisfy(([a, u]) => (a === 1 && u === 0) || a === 0);
+        await delay(5);
+        if (use.isAlone) alone -= 1;
+        else users -= 1;
+        await use.end();
+      }),
+    );
+    expect(await storageUsers(objects)).toEqual([]);
+    expect(await objects.exists(ALONE_KEY)).toBe(false);
+  });
+
+  test('keeps what was noted in it; a damaged note refuses changes', async () => {
+    const objects = new Objects(new MemoryDriver());
+    expect([await readOnlyNote(objects), await jobNote(objects, 'gc')]).toEqual([undefined, undefined]);
+    await noteReadOnly(objects, { reason: 'r', since: 5 });
+    await noteJob(objects, 'gc', { startedAt: 7, isComplete: true });
+    expect(await readOnlyNote(objects)).toEqual({ reason: 'r', since: 5 });
+    expect(await jobNote(objects, 'gc')).toEqual({ startedAt: 7, isComplete: true });
+    await objects.driver.write('docker/registry/v2/_entrepot/read-only', Buffer.from('{"rea'));
+    expect(await readOnlyNote(objects)).toEqual({ reason: '', since: 0 });
+    await noteReadOnly(objects, undefined);
+    expect(await readOnlyNote(objects)).toBeUndefined();
+  });
+});
