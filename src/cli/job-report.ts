@@ -66,12 +66,16 @@ export class JobReport {
       const text = quiet === true ? '' : lines(outcome.summary, ended);
       if (text !== '') this.#io.out(`${text}\n`);
     }
-    if (outcome.kind === 'done')
-      return Number(outcome.summary['problems'] ?? 0) > 0 ? EXIT.problems : EXIT.done;
+    if (outcome.kind === 'done') return hasProblems(outcome.summary) ? EXIT.problems : EXIT.done;
     if (json !== true || outcome.kind === 'failed')
       this.#io.err(`${job}: ${ENDS[outcome.kind]}${outcome.message}\n`);
     return outcome.kind === 'stopped' ? EXIT.cancelled : EXIT.failed;
   }
+}
+
+/** Whether something is wrong and stays so. */
+function hasProblems({ problems, unrepaired }: JobSummary): boolean {
+  return Number(problems ?? unrepaired ?? 0) > 0;
 }
 
 const ENDS = { stopped: 'ended before its time: ', busy: '', failed: '' } as const;

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { askServer, type Conversation } from '../admin/client.ts';
 import type { EndedJob, RunningJob, Told } from '../admin/messages.ts';
 import { loggerFor, openForUpkeep } from '../app.ts';
-import { type JobName, runJob } from '../app-upkeep.ts';
+import { isJobName, runJob } from '../app-upkeep.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { StartFailure } from '../start-failure.ts';
@@ -13,7 +13,7 @@ import { formatTime } from './format.ts';
 import { JobReport, type ReportStyle } from './job-report.ts';
 
 export interface JobCommand {
-  readonly job: JobName;
+  readonly job: string;
   /** What is asked of it: plain JSON. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly file?: string | undefined;
@@ -130,6 +130,7 @@ function runsAlready(running: RunningJob): string {
 
 /** Without a server of this machine: alone, or beside those of others. */
 async function runHere(config: Config, { job, options }: JobCommand, report: JobReport): Promise<EndedJob> {
+  if (!isJobName(job)) throw new CommandFailure(`${job}: there is no such job`);
   const objects = openForUpkeep(config);
   const startedAt = Date.now();
   const begun = performance.now();

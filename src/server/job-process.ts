@@ -44,7 +44,8 @@ export async function startJob(
     child.once('close', (code, signal) => {
       clearTimeout(stopTimer);
       // So early that it did not listen yet.
-      if (stopTimer !== undefined && signal === 'SIGTERM') told ??= { kind: 'stopped', message: 'it was asked to end' };
+      if (stopTimer !== undefined && signal === 'SIGTERM')
+        told ??= { kind: 'stopped', message: 'it was asked to end' };
       const how = signal === null ? `with exit code ${code}` : `by ${signal}`;
       resolve(told ?? { kind: 'failed', message: `its process (${child.pid}) ended unasked, ${how}` });
     });

@@ -35,7 +35,7 @@ export class JobBusy extends Error {
 }
 
 /**
- * A piece of upkeep. A count called `problems` that is above 0 makes the command that asked for it end with exit code 3.
+ * A piece of upkeep. A count called `problems` or `unrepaired` that is above 0 makes the command that asked for it end with exit code 3.
  * @returns what it counted, for one line of the log
  * @throws the signal's reason; JobBusy
  */
