@@ -41,6 +41,7 @@ export interface CollectOptions {
 
 /** Another process collects: there is nothing to do here. */
 export class AlreadyCollecting extends JobBusy {
+  override readonly name = 'AlreadyCollecting';
   constructor() {
     super('the storage is being collected by another process already');
   }

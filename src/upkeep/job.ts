@@ -31,7 +31,7 @@ export interface JobContext {
 
 /** Another process, perhaps of another node, is at the same work. It goes on there; here there is nothing to do. */
 export class JobBusy extends Error {
-  override readonly name = 'JobBusy';
+  override readonly name: string = 'JobBusy';
 }
 
 /**

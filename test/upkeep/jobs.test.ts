@@ -1,7 +1,7 @@
 /** What runs jobs: the timetable, the board, how a run is told, and who may have the storage to itself. */
 import { describe, expect, test } from 'bun:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { JobBoard } from '../../src/admin/job-board.ts';
 import { runSchedule } from '../../src/admin/schedule.ts';
 import { type LastRun, nextRun, windowEnd } from '../../src/admin/timetable.ts';
@@ -13,6 +13,7 @@ import { ALONE_KEY, USERS } from '../../src/store/layout.ts';
 import { jobNote, noteJob, noteReadOnly, readOnlyNote } from '../../src/store/notes.ts';
 import { Objects } from '../../src/store/objects.ts';
 import { storageUsers, StorageTaken, useStorage, useStorageAlone } from '../../src/store/storage-users.ts';
+import { failureOf } from '../harness/failure-of.ts';
 import { SILENT } from './collecting.ts';
 
 const HOUR = 3_600_000;
@@ -232,10 +233,9 @@ describe('the storage', () => {
     const objects = new Objects(new MemoryDriver());
     const alone = await useStorageAlone(objects, 'gc');
     expect(alone.isAlone).toBe(true);
-    await expect(useStorageAlone(objects, 'scrub')).rejects.toThrow(StorageTaken);
-    await expect(useStorage(objects, 'server', { ...quiet, withinMs: 0 })).rejects.toThrow(
-      'has the storage to itself',
-    );
+    expect(await failureOf(useStorageAlone(objects, 'scrub'))).toBeInstanceOf(StorageTaken);
+    const hasty = useStorage(objects, 'server', { ...quiet, withinMs: 0 });
+    expect((await failureOf(hasty)).message).toContain('has the storage to itself');
     expect(alone.disturbed.aborted).toBe(false);
     // A server that starts waits; the job sees it, and ends.
     const waited: string[] = [];

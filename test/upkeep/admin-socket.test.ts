@@ -1,0 +1,72 @@
+/** The admin socket's file: whose it is, what stands in its way, and what a client of it sees. */
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { lstat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { AdminSocketUnavailable, listenForAdmin, reach } from '../../src/admin/admin-socket.ts';
+import { askServer } from '../../src/admin/client.ts';
+import { writeLine } from '../../src/admin/json-lines.ts';
+import { failureOf } from '../harness/failure-of.ts';
+import { createWorkspace, type Workspace } from '../harness/workspace.ts';
+
+let workspace: Workspace;
+
+beforeAll(async () => {
+  workspace = await createWorkspace('admin');
+});
+
+afterAll(() => workspace.remove());
+
+const refusal = async (path: string): Promise<string> => {
+  const error = await failureOf(listenForAdmin(path, () => undefined));
+  expect(error).toBeInstanceOf(AdminSocketUnavailable);
+  return error.message;
+};
+
+test('what cannot be listened on is told with the way out', async () => {
+  const long = workspace.join('x'.repeat(120));
+  expect(await refusal(long)).toContain('at most 107): set admin.socket to a shorter one');
+  expect(await reach(long)).toBeUndefined();
+  const file = workspace.join('file');
+  await writeFile(file, 'not yours');
+  expect(await refusal(file)).toContain('no socket: remove it, or set admin.socket');
+  expect((await lstat(file)).size).toBe(9);
+  expect(await refusal(`${file}/admin.sock`)).toContain('ENOTDIR');
+});
+
+test('of two servers the first has it; what is no longer ours is not removed', async () => {
+  const path = workspace.join('admin.sock');
+  const first = await listenForAdmin(path, (socket) => socket.end());
+  expect((await lstat(path)).mode & 0o777).toBe(0o600);
+  expect(await refusal(path)).toContain('another server listens there');
+  const living = await reach(path);
+  expect(living).toBeDefined();
+  living?.destroy();
+  await first.close();
+  expect((await failureOf(lstat(path))).message).toContain('ENOENT');
+  expect(await reach(path)).toBeUndefined();
+  const second = await listenForAdmin(path, () => undefined);
+  expect(await reach(path)).toBeDefined();
+  await second.close();
+});
+
+test('a client is told when the server ends in the middle of a word', async () => {
+  const path = workspace.join('broken.sock');
+  const server = createServer((socket) => {
+    void writeLine(socket, { tell: 'event', event: { kind: 'items', items: [] } });
+    socket.end('{"tell":"en');
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(path, resolve);
+  });
+  try {
+    const conversation = await askServer(path, { ask: 'watch', job: 'gc' });
+    const told: string[] = [];
+    const reading = (async () => {
+      for await (const one of conversation?.told() ?? []) told.push(one.tell);
+    })();
+    expect((await failureOf(reading)).message).toContain('the server has ended the conversation');
+    expect(told).toEqual(['event']);
+  } finally {
+    server.close();
+  }
+});
