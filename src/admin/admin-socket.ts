@@ -1,7 +1,8 @@
 /** The socket by which commands ask a server that runs. Who may open its file may ask. */
-import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { chmod, lstat, mkdir, rename, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 
 /** Bytes that the path of a socket can have (Linux; `sun_path` of unix(7) without its end). */
 export const MAX_SOCKET_PATH = 107;
@@ -41,18 +42,21 @@ export async function listenForAdmin(
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await removeStale(path);
-    const server = await listen(path);
-    await chmod(path, 0o600);
-    const { ino } = await lstat(path);
+    // Under a name of its own: a server removes, when it closes, whatever has the name that it was given. And nobody sees
+    // a socket that is not there yet.
+    const own = join(dirname(path), `.${randomBytes(3).toString('hex')}`);
+    const server = await listen(own);
     const open = new Set<Socket>();
     server.on('connection', (socket: Socket) => {
       open.add(socket);
       socket.once('close', () => open.delete(socket));
       onConnection(socket);
     });
+    await chmod(own, 0o600);
+    await rename(own, path);
+    const { ino } = await lstat(path);
     return {
       async close() {
-        // The server's own close would remove the file whoever's it is by now.
         const isOurs = (await lstat(path).catch(() => undefined))?.ino === ino;
         const closed = new Promise<void>((resolve) => {
           server.close(() => resolve());
