@@ -10,7 +10,7 @@ import { StartFailure } from '../start-failure.ts';
 import { type StorageUse, StorageTaken, useStorage, useStorageAlone } from '../store/storage-users.ts';
 import { CommandFailure, type CommandIo } from './command-io.ts';
 import { formatTime } from './format.ts';
-import { JobReport, type ReportStyle } from './job-report.ts';
+import { EXIT, JobReport, type ReportStyle } from './job-report.ts';
 
 export interface JobCommand {
   readonly job: string;
@@ -53,19 +53,36 @@ export async function askRunning(
 
 /** Runs the job to its end and shows it. @returns the exit code, see `EXIT` @throws CommandFailure */
 export async function runJobCommand(command: JobCommand, io: CommandIo): Promise<number> {
-  const { job, options, file, watch = false, style } = command;
+  const { file, style } = command;
   const config = await loadForStorage(file, io);
   const report = new JobReport(io, style);
+  // Listened for before the job can have begun.
+  const interrupt = new Interrupt();
+  try {
+    return await runSomewhere(config, command, report, interrupt);
+  } finally {
+    interrupt.forget();
+  }
+}
+
+async function runSomewhere(
+  config: Config,
+  command: JobCommand,
+  report: JobReport,
+  interrupt: Interrupt,
+): Promise<number> {
+  const { job, options, watch = false } = command;
   const conversation = await askRunning(config, { ask: 'run', job, options });
   if (conversation !== undefined) {
-    const running = await follow(conversation, job, report);
+    const running = await follow(conversation, job, report, interrupt);
     if (typeof running === 'number') return running;
+    interrupt.forget();
     if (!watch) throw new CommandFailure(runsAlready(running));
     report.note(`${describeRun(running)}: watching it`);
     return watchJob(config, job, report);
   }
   try {
-    return report.end(await runHere(config, command, report));
+    return report.end(await runHere(config, command, report, interrupt));
   } catch (error) {
     if (error instanceof StorageTaken || error instanceof StartFailure)
       throw new CommandFailure(error.message);
@@ -76,7 +93,7 @@ export async function runJobCommand(command: JobCommand, io: CommandIo): Promise
 /** Shows what a running job does. @returns the exit code */
 export async function watchJob(config: Config, job: string, report: JobReport): Promise<number> {
   const conversation = await askRunning(config, { ask: 'watch', job });
-  const told = conversation === undefined ? undefined : await follow(conversation, job, report, false);
+  const told = conversation === undefined ? undefined : await follow(conversation, job, report);
   if (typeof told === 'number') return told;
   throw new CommandFailure(`${job} does not run`);
 }
@@ -86,14 +103,12 @@ async function follow(
   conversation: Conversation,
   job: string,
   report: JobReport,
-  mayCancel = true,
+  interrupt?: Interrupt,
 ): Promise<number | RunningJob> {
-  const forget = mayCancel
-    ? onInterrupt(() => {
-        report.note(`${job} is being cancelled`);
-        conversation.say({ ask: 'cancel', job });
-      })
-    : () => undefined;
+  interrupt?.does(() => {
+    report.note(`${job} is being cancelled`);
+    conversation.say({ ask: 'cancel', job });
+  });
   try {
     for await (const told of conversation.told()) {
       if (told.tell === 'event') report.event(told.event);
@@ -105,8 +120,6 @@ async function follow(
   } catch (error) {
     if (error instanceof CommandFailure) throw error;
     throw new CommandFailure(`${job}: ${(error as Error).message}`);
-  } finally {
-    forget();
   }
 }
 
@@ -129,13 +142,18 @@ function runsAlready(running: RunningJob): string {
 }
 
 /** Without a server of this machine: alone, or beside those of others. */
-async function runHere(config: Config, { job, options }: JobCommand, report: JobReport): Promise<EndedJob> {
+async function runHere(
+  config: Config,
+  { job, options }: JobCommand,
+  report: JobReport,
+  interrupt: Interrupt,
+): Promise<EndedJob> {
   if (!isJobName(job)) throw new CommandFailure(`${job}: there is no such job`);
   const objects = openForUpkeep(config);
   const startedAt = Date.now();
   const begun = performance.now();
   const cancelled = new AbortController();
-  const forget = onInterrupt(() => {
+  interrupt.does(() => {
     report.note(`${job} is being cancelled`);
     cancelled.abort(new Error('it was cancelled'));
   });
@@ -155,33 +173,39 @@ async function runHere(config: Config, { job, options }: JobCommand, report: Job
   };
   const beside = () =>
     useStorage(objects, job, { withinMs: 60_000, onWait: (holder) => report.note(`waiting for ${holder}`) });
-  try {
-    const use = await useStorageAlone(objects, job);
-    let outcome = await run(use);
-    // A server that starts is not kept waiting: it goes on beside it, and waits for others where that is needed.
-    if (outcome.kind === 'stopped' && use.disturbed.aborted && !cancelled.signal.aborted) {
-      report.note(`${outcome.message}: going on beside it`);
-      outcome = await run(await beside());
-    }
-    const seconds = Math.round(performance.now() - begun) / 1000;
-    return { job, by: 'command', startedAt, seconds, options, outcome };
-  } finally {
-    forget();
+  const use = await useStorageAlone(objects, job);
+  let outcome = await run(use);
+  // A server that starts is not kept waiting: it goes on beside it, and waits for others where that is needed.
+  if (outcome.kind === 'stopped' && use.disturbed.aborted && !cancelled.signal.aborted) {
+    report.note(`${outcome.message}: going on beside it`);
+    outcome = await run(await beside());
   }
+  const seconds = Math.round(performance.now() - begun) / 1000;
+  return { job, by: 'command', startedAt, seconds, options, outcome };
 }
 
-/** Runs `cancel` at the first Ctrl-C; a second one ends the command at once. */
-function onInterrupt(cancel: () => void): () => void {
-  let asked = false;
-  const interrupt = (): void => {
-    if (asked) process.exit(130);
-    asked = true;
-    cancel();
+/** What the first Ctrl-C does, also if it came before there was something to cancel; a second one ends the command at once. */
+class Interrupt {
+  #cancel: (() => void) | undefined;
+  #isPressed = false;
+  readonly #listener = (): void => {
+    if (this.#isPressed) process.exit(EXIT.cancelled);
+    this.#isPressed = true;
+    this.#cancel?.();
   };
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
-  return () => {
-    process.off('SIGINT', interrupt);
-    process.off('SIGTERM', interrupt);
-  };
+
+  constructor() {
+    process.on('SIGINT', this.#listener);
+    process.on('SIGTERM', this.#listener);
+  }
+
+  does(cancel: () => void): void {
+    this.#cancel = cancel;
+    if (this.#isPressed) cancel();
+  }
+
+  forget(): void {
+    process.off('SIGINT', this.#listener);
+    process.off('SIGTERM', this.#listener);
+  }
 }
