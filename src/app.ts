@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { readCertificate, readPem } from './app-certificates.ts';
 import { ConfiguredAccess, type Peers } from './app-access.ts';
 import { sweepCache, wireProxy } from './app-proxy.ts';
+import { wireQuotas } from './app-quota.ts';
 import { PLAIN_NAMES } from './auth/access.ts';
 import { isForwarded, TrustedProxies } from './auth/forwarded.ts';
 import { AuthenticationUnavailable } from './auth/identity.ts';
@@ -14,6 +15,7 @@ import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
 import { createAccessLog, createLogger } from './observe/log-output.ts';
 import type { RepositoryName } from './oci/name.ts';
+import type { Registry } from './oci/registry.ts';
 import { GuardedRegistry } from './policy/guarded-registry.ts';
 import { TagRules } from './policy/tag-rules.ts';
 import type { ProtocolSettings, RootCa } from './protocol/exchange.ts';
@@ -85,7 +87,13 @@ export function createApp(
   } = {},
 ): App {
   const driver = openStorage(config);
-  const own = openOwnRegistry(config, driver);
+  const isOwn = (name: RepositoryName) => proxy?.isCached(name) !== true;
+  let stopCounting = () => undefined as void;
+  const own = openOwnRegistry(config, driver, (local) => {
+    const counted = wireQuotas(config, driver, local, isOwn, log);
+    stopCounting = counted.stop;
+    return counted.registry;
+  });
   const writes = new WriteGate();
   if (config.storage.readOnly) writes.close();
   const readOnly = () => writes.isClosed;
@@ -119,6 +127,7 @@ export function createApp(
     changeAccess: (changed) => access.change(changed),
     changeTagRules: ({ tags }) => own.change(new TagRules(tags)),
     stop() {
+      stopCounting();
       stopSweeping();
       access.stop();
     },
@@ -142,11 +151,15 @@ function originReader({ http }: Config, log: Logger): NonNullable<HandlerOptions
   };
 }
 
-/** Our own repositories, with the rules that go for whoever changes them. */
-export function openOwnRegistry(config: Config, driver: StorageDriver): GuardedRegistry {
+/** Our own repositories, with the rules that go for whoever changes them. What `around` puts around the store comes first. */
+export function openOwnRegistry(
+  config: Config,
+  driver: StorageDriver,
+  around: (local: Registry) => Registry = (local) => local,
+): GuardedRegistry {
   const { readOnly, deleteReferenced } = config.storage;
   const touchEveryMs = readOnly ? Number.POSITIVE_INFINITY : undefined;
-  return new GuardedRegistry(new LocalRegistry(driver, rulesOf(config), touchEveryMs), {
+  return new GuardedRegistry(around(new LocalRegistry(driver, rulesOf(config), touchEveryMs)), {
     tags: new TagRules(config.tags),
     deleteReferenced,
   });

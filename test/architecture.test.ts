@@ -57,6 +57,7 @@ const COMPOSITION = [
   'app-proxy.ts',
   'app-upkeep.ts',
   'app-admin.ts',
+  'app-quota.ts',
   'app-tls.ts',
   'app-mdns.ts',
   'start-failure.ts',

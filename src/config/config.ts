@@ -14,6 +14,8 @@ export interface Config {
   readonly garbageCollector: GarbageCollectorConfig;
   /** Where the server that runs is asked for upkeep: the absolute path of a socket; left out, nowhere. */
   readonly admin: { readonly socket?: string };
+  /** What repositories may hold; every one that matches goes. Left out, there is no limit. */
+  readonly quotas?: readonly QuotaConfig[];
   /** The name under which the registry announces itself on its networks; left out, it does not. */
   readonly mdns?: { readonly name: string };
   /** Left out, nothing is asked of anybody. */
@@ -143,6 +145,13 @@ export interface TlsConfig {
     | 'require-any-client-cert'
     | 'verify-client-cert-if-given'
     | 'require-and-verify-client-cert';
+}
+
+export interface QuotaConfig {
+  /** A pattern of repositories; `{namespace}` in it makes a quota for each first component of names. */
+  readonly repositories: string;
+  readonly bytes?: number;
+  readonly maxRepositories?: number;
 }
 
 export interface ProxyConfig {

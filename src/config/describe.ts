@@ -5,6 +5,7 @@ import type {
   GarbageCollectorConfig,
   HttpConfig,
   ProxyConfig,
+  QuotaConfig,
   UpstreamConfig,
   StorageConfig,
   TlsConfig,
@@ -33,6 +34,7 @@ export function describeConfig(config: Config): string {
     ...(config.proxy === undefined ? {} : { proxy: proxy(config.proxy) }),
     garbage_collector: garbageCollector(config.garbageCollector),
     admin: { socket: config.admin.socket ?? 'off' },
+    ...(config.quotas === undefined ? {} : { quotas: config.quotas.map(quota) }),
     ...(config.mdns === undefined ? {} : { mdns: { enabled: true, name: config.mdns.name } }),
     ...describeAuth(config.auth),
     validation: validation(config.validation),
@@ -45,6 +47,14 @@ export function describeConfig(config: Config): string {
   };
   // 1.1, so that texts such as "yes" are quoted for the parser that will read them.
   return stringify(redacted(file), { version: '1.1', aliasDuplicateObjects: false, lineWidth: 0 });
+}
+
+function quota({ repositories, bytes, maxRepositories }: QuotaConfig) {
+  return {
+    repositories,
+    ...(bytes === undefined ? {} : { bytes }),
+    ...(maxRepositories === undefined ? {} : { max_repositories: maxRepositories }),
+  };
 }
 
 function storage({ driver, deleteEnabled, deleteReferenced, readOnly, uploadPurging }: StorageConfig) {

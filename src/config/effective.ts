@@ -16,6 +16,7 @@ import { namedCertificates, spoken } from './effective-tls.ts';
 import { DEFAULT_PROXY, EffectiveProxy, type SaidProxy } from './effective-proxy.ts';
 import { effectiveCollector, millisecondsOf } from './effective-upkeep.ts';
 import type { Findings } from './findings.ts';
+import { effectiveQuotas } from './quota-schema.ts';
 import type { DurationValue } from './scalars.ts';
 import type { File } from './schema.ts';
 import { type MapNode, nodeAt, type Path } from './tree.ts';
@@ -79,6 +80,7 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     ...(proxy === undefined ? {} : { proxy }),
     garbageCollector: effectiveCollector(file.garbage_collector ?? {}, defaults.collect, root, findings),
     admin: told.admin(file.admin ?? {}, storage),
+    ...(file.quotas ? { quotas: effectiveQuotas(file.quotas, root, findings) } : {}),
     ...(file.mdns?.enabled === true ? { mdns: { name: file.mdns.name ?? 'registry' } } : {}),
     ...(auth === undefined ? {} : { auth }),
     validation: validation(file.validation ?? {}),

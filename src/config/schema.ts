@@ -7,6 +7,7 @@ import { parsePrefix, parseProxy, parseServerName } from './addresses.ts';
 import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
 import { tagRulesSchema } from './tag-rules-schema.ts';
+import { quotasSchema } from './quota-schema.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
 import { garbageCollectorSchema } from './upkeep-schema.ts';
 
@@ -135,6 +136,7 @@ export const fileSchema = v.object({
   proxy: v.nullish(proxySchema),
   garbage_collector: v.nullish(garbageCollectorSchema),
   admin: v.nullish(v.object({ socket: v.nullish(text('the path of a socket, or "off"')) })),
+  quotas: v.nullish(quotasSchema),
   mdns: v.nullish(
     v.object({
       enabled: v.nullish(flag()),

@@ -12,6 +12,7 @@
  *       _entrepot/read-only                              * JSON: that changes are refused, and why (notes.ts)
  *       _entrepot/jobs/<job>                             * JSON: the last run of a piece of upkeep (notes.ts)
  *       _entrepot/cache/                                 * what the cache of other registries remembers (proxy/cache-state.ts)
+ *       _entrepot/usage/<account>/                       * what quotas count (usage-ledger.ts)
  *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
  *       repositories/<name>/
  *         _layers/<alg>/<hex>/link                         digest of a blob that the repository may serve
@@ -59,6 +60,9 @@ export const TRASH = `${DRIVER_FOLDER}/trash/`;
 export function trashKey(digest: Digest): string {
   return `${TRASH}${algorithmOf(digest)}-${hexOf(digest)}`;
 }
+
+/** What is counted for quotas; below it usage-ledger.ts says what there is. */
+export const USAGE = `${DRIVER_FOLDER}/usage/`;
 
 export const REPOSITORIES = `${ROOT}/repositories/`;
 

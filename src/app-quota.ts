@@ -1,0 +1,145 @@
+/** From the configuration's quotas to a registry that is held to them. A part of the composition root. */
+import type { Config } from './config/config.ts';
+import type { StorageDriver } from './drivers/driver.ts';
+import type { Logger } from './log.ts';
+import type { RepositoryName } from './oci/name.ts';
+import { type Quota, QuotaRules } from './oci/quota.ts';
+import type { Registry } from './oci/registry.ts';
+import { Allowance } from './policy/allowance.ts';
+import { QuotaRegistry } from './policy/quota-registry.ts';
+import { readBook } from './store/usage-books.ts';
+import { StoredUsageLedger } from './store/usage-ledger.ts';
+import { Objects } from './store/objects.ts';
+import type { JobContext } from './upkeep/job.ts';
+import { type Counted, recountAccount } from './upkeep/recount.ts';
+import { usage } from './upkeep/usage.ts';
+
+/** How often everything is counted anew, in milliseconds; and for the first time after the start. */
+const RECOUNT_EVERY = 6 * 3_600_000;
+const FIRST_RECOUNT = 10_000;
+/** How long a push waits for an account's first count, in milliseconds, before it goes on unlimited. */
+const FIRST_COUNT_WAIT = 10_000;
+const LOOK_AGAIN = 50;
+/** Objects that are looked at between two pauses, and how long those are, in milliseconds: requests are served meanwhile. */
+const PACE = { objects: 200, pause: 2 };
+
+/** Puts quotas around the registry, which comes back as it is where there are none. */
+export function wireQuotas(
+  { quotas = [], storage }: Pick<Config, 'quotas' | 'storage'>,
+  driver: StorageDriver,
+  own: Registry,
+  isOwn: (name: RepositoryName) => boolean,
+  log: Logger,
+): { readonly registry: Registry; readonly stop: () => void } {
+  if (quotas.length === 0 || storage.readOnly) return { registry: own, stop: () => undefined };
+  const rules = new QuotaRules(quotas);
+  const objects = new Objects(driver);
+  const controller = new AbortController();
+  const counted = { rules, isOwn };
+  const context = quietContext(objects, log, controller.signal);
+  const first = new FirstCounts(context, counted);
+  const tools = {
+    ledger: new StoredUsageLedger(objects),
+    count: (uncounted: readonly Quota[]) => first.count(uncounted),
+    log,
+  };
+  const registry = new QuotaRegistry(own, (name) => {
+    const mine = rules.of(name);
+    return mine.length === 0 ? undefined : new Allowance(tools, name, mine);
+  });
+  const stopCounting = recountNowAndThen(context, counted);
+  return {
+    registry,
+    stop() {
+      stopCounting();
+      controller.abort(new Error('the registry is stopping'));
+    },
+  };
+}
+
+function quietContext(objects: Objects, log: Logger, signal: AbortSignal): JobContext {
+  let since = 0;
+  return {
+    objects,
+    log,
+    signal,
+    exclusive: false,
+    progress: () => undefined,
+    report: () => undefined,
+    pace(count) {
+      since += count;
+      if (since < PACE.objects) return undefined;
+      since = 0;
+      return new Promise((resolve) => setTimeout(resolve, PACE.pause));
+    },
+  };
+}
+
+/** Counts accounts for the first time, when the first push to them comes: each of them once, by one process. */
+class FirstCounts {
+  readonly #context: JobContext;
+  readonly #counted: Counted;
+  readonly #running = new Map<string, Promise<void>>();
+
+  constructor(context: JobContext, counted: Counted) {
+    this.#context = context;
+    this.#counted = counted;
+  }
+
+  /** Returns when they are counted, or when that takes too long. */
+  async count(quotas: readonly Quota[]): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, FIRST_COUNT_WAIT);
+    });
+    await Promise.race([Promise.all(quotas.map((quota) => this.#countOnce(quota))), late]);
+    clearTimeout(timer);
+  }
+
+  #countOnce(quota: Quota): Promise<void> {
+    const { account } = quota;
+    const running = this.#running.get(account);
+    if (running !== undefined) return running;
+    const count = this.#count(quota)
+      .catch((error: unknown) => {
+        if (this.#context.signal.aborted) return;
+        this.#context.log.error('a quota could not be counted', { quota: account, error: String(error) });
+      })
+      .finally(() => this.#running.delete(account));
+    this.#running.set(account, count);
+    return count;
+  }
+
+  async #count(quota: Quota): Promise<void> {
+    const { objects, signal } = this.#context;
+    while ((await readBook(objects, quota.account)).countedAt === 0) {
+      if ((await recountAccount(this.#context, this.#counted, quota)) !== undefined) return;
+      // Another process is at it.
+      signal.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));
+    }
+  }
+}
+
+/** Counts everything soon after the start, as the machine may have gone down, and then at an interval. */
+function recountNowAndThen(context: JobContext, counted: Counted): () => void {
+  let running = false;
+  const round = async (): Promise<void> => {
+    if (running) return;
+    running = true;
+    try {
+      await usage(context, { ...counted, update: true, quotasOnly: true });
+    } catch (error) {
+      if (!context.signal.aborted)
+        context.log.error('the quotas could not be counted', { error: String(error) });
+    } finally {
+      running = false;
+    }
+  };
+  const first = setTimeout(() => void round(), FIRST_RECOUNT).unref();
+  const timer = setInterval(() => void round(), RECOUNT_EVERY).unref();
+  return () => {
+    clearTimeout(first);
+    clearInterval(timer);
+  };
+}

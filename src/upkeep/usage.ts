@@ -1,0 +1,180 @@
+/** `entrepot usage`: what each namespace takes up and each quota holds. As a job of the server it also puts the quotas' counts right. */
+import type { Digest } from '../oci/digest.ts';
+import type { Glob } from '../oci/glob.ts';
+import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
+import type { Quota } from '../oci/quota.ts';
+import { blobKey, REPOSITORIES, tagsPrefix } from '../store/layout.ts';
+import { linkedContent } from '../store/linked-content.ts';
+import { forgetAccounts } from '../store/usage-counting.ts';
+import { DigestSet } from './digest-set.ts';
+import type { Job, JobContext } from './job.ts';
+import { type AccountUsage, countAccount, type Counted, recountAccount, repositoriesOf } from './recount.ts';
+
+export interface UsageOptions extends Counted {
+  /** Only these repositories, a line for each. Left out, there is a line for each namespace. */
+  readonly pattern?: Glob;
+  /** Whether the ledger that pushes are held to is made to agree. Else nothing is written. */
+  readonly update: boolean;
+  /** Whether only quotas are counted, and no namespaces. */
+  readonly quotasOnly?: boolean;
+}
+
+/** Repositories of one namespace, or one repository. */
+interface Group {
+  readonly name: string;
+  repositories: number;
+  tags: number;
+  /** Bytes as stored: content that several of its repositories have counts once. */
+  bytes: number;
+  /** Of those, what other groups have too. */
+  shared: number;
+  /** Quotas that hold exactly this group's repositories. */
+  quotas: readonly Quota[];
+}
+
+/** See `UsageOptions`. Reports lines `namespace` or `repository`, largest first, and `quota`. */
+export const usage: Job<UsageOptions> = async (context, options) => {
+  const { groups, total } =
+    options.quotasOnly === true ? { groups: [], total: 0 } : await countGroups(context, options);
+  groups.sort((one, other) => other.bytes - one.bytes || (one.name < other.name ? -1 : 1));
+  for (const { name, repositories, tags, bytes, shared, quotas } of groups) {
+    const limits = quotas.flatMap((quota) => quota.bytes ?? []);
+    const limit = limits.length === 0 ? {} : { limit: Math.min(...limits) };
+    context.report(
+      options.pattern === undefined
+        ? { what: 'namespace', namespace: name, repositories, tags, bytes, shared, ...limit }
+        : { what: 'repository', repository: name, tags, bytes, shared, ...limit },
+    );
+  }
+  const accounts = options.pattern === undefined ? await countAccounts(context, options) : [];
+  for (const { quota, bytes, repositories } of accounts) {
+    context.report({
+      what: 'quota',
+      quota: quota.account,
+      repositories,
+      bytes,
+      ...(quota.maxRepositories === undefined ? {} : { maxrepositories: quota.maxRepositories }),
+      ...(quota.bytes === undefined ? {} : { limit: quota.bytes }),
+    });
+  }
+  return {
+    repositories: groups.reduce((sum, group) => sum + group.repositories, 0),
+    tags: groups.reduce((sum, group) => sum + group.tags, 0),
+    bytes: total,
+    quotas: accounts.length,
+  };
+};
+
+/** @returns what was counted, and the bytes of all together */
+async function countGroups(
+  context: JobContext,
+  { isOwn, pattern, rules }: UsageOptions,
+): Promise<{ readonly groups: Group[]; readonly total: number }> {
+  const { objects, progress } = context;
+  const groups: Group[] = [];
+  let total = 0;
+  const all = new DigestSet();
+  const several = new DigestSet();
+  let done = 0;
+  for await (const [group, name, own] of grouped(context, isOwn, pattern)) {
+    if (group.repositories === 0) groups.push(group);
+    const quotas = rules.of(name).filter(({ namespace }) => namespace === name.split('/', 1)[0]);
+    const isKept = ({ account }: Quota) => quotas.some((quota) => quota.account === account);
+    group.quotas = group.repositories === 0 ? quotas : group.quotas.filter(isKept);
+    group.repositories += 1;
+    group.tags += (await objects.names(tagsPrefix(name))).length;
+    for await (const [digest, size] of contentOf(context, name, own)) {
+      group.bytes += size;
+      if (all.add(digest)) total += size;
+      else several.add(digest);
+    }
+    done += 1;
+    progress('counting repositories', done);
+  }
+  if (pattern !== undefined) for (const group of groups) group.quotas = only(group);
+  if (several.size > 0) await addShared(context, { isOwn, pattern }, groups, several);
+  return { groups, total };
+}
+
+/** Of a repository's quotas, those that hold nothing else. */
+function only({ name, quotas }: Group): readonly Quota[] {
+  return quotas.filter(({ account }) => account === name);
+}
+
+/** The second walk, which knows what is in several groups. */
+async function addShared(
+  context: JobContext,
+  { isOwn, pattern }: { readonly isOwn: Counted['isOwn']; readonly pattern: Glob | undefined },
+  groups: readonly Group[],
+  several: DigestSet,
+): Promise<void> {
+  const byName = new Map(groups.map((group) => [group.name, group]));
+  let done = 0;
+  for await (const [{ name: group }, name, own] of grouped(context, isOwn, pattern)) {
+    for await (const [, size] of contentOf(context, name, own, (digest) => several.has(digest))) {
+      const counted = byName.get(group);
+      if (counted !== undefined) counted.shared += size;
+    }
+    done += 1;
+    context.progress('looking for what is shared', done);
+  }
+}
+
+/** Repositories with their group and what was seen in it. Those of a group come one after the other. */
+async function* grouped(
+  context: JobContext,
+  isOwn: Counted['isOwn'],
+  pattern: Glob | undefined,
+): AsyncIterable<readonly [Group, RepositoryName, DigestSet]> {
+  let group: Group | undefined;
+  let own = new DigestSet();
+  for await (const name of repositoriesOf(context)) {
+    if (!isOwn(name) || pattern?.(name) === false) continue;
+    const key = pattern === undefined ? (name.split('/', 1)[0] ?? name) : name;
+    if (group?.name !== key) {
+      group = { name: key, repositories: 0, tags: 0, bytes: 0, shared: 0, quotas: [] };
+      own = new DigestSet();
+    }
+    yield [group, name, own];
+  }
+}
+
+/** What a repository links to, that was not seen yet and is wanted, with its size in bytes. */
+async function* contentOf(
+  { objects, signal, pace }: JobContext,
+  name: RepositoryName,
+  seen: DigestSet,
+  isWanted: (digest: Digest) => boolean = () => true,
+): AsyncIterable<readonly [Digest, number]> {
+  for await (const { digest } of linkedContent(objects, name)) {
+    signal.throwIfAborted();
+    await pace(1);
+    if (!isWanted(digest) || !seen.add(digest)) continue;
+    const size = await objects.size(blobKey(digest));
+    if (size !== undefined) yield [digest, size];
+  }
+}
+
+async function countAccounts(context: JobContext, options: UsageOptions): Promise<AccountUsage[]> {
+  const { objects } = context;
+  const namespaces = (await objects.names(REPOSITORIES)).filter(isRepositoryName);
+  const quotas = options.rules.accounts(namespaces);
+  const counted: AccountUsage[] = [];
+  for (const quota of quotas) {
+    const account = options.update
+      ? await recountAccount(context, options, quota)
+      : await countAccount(context, options, quota);
+    // An account that nobody could have, such as one for a namespace that only caches.
+    if (account !== undefined && (account.repositories > 0 || !isExpanded(quota, namespaces)))
+      counted.push(account);
+  }
+  if (options.update) {
+    const known = new Set(quotas.map(({ account }) => account));
+    await forgetAccounts(objects, (account) => known.has(account));
+  }
+  return counted.sort((one, other) => other.bytes - one.bytes);
+}
+
+function isExpanded({ namespace }: Quota, namespaces: readonly string[]): boolean {
+  return namespace !== undefined && namespaces.includes(namespace);
+}
