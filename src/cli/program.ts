@@ -187,6 +187,26 @@ function addDeleteCommand(program: Command, told: Told): void {
     });
 }
 
+function addUsageCommand(program: Command, told: Told): void {
+  program
+    .command('usage')
+    .description('what each namespace takes up, and what the quotas hold')
+    .argument('[pattern]', 'only these repositories, a line for each, such as "team/*"')
+    .option('--config <file>', 'configuration file')
+    .option('--json', 'one JSON object a line')
+    .action(async (pattern: string | undefined, options: { config?: string; json?: boolean }) => {
+      const { printUsage } = await import('./usage.ts');
+      const { config, json } = options;
+      told(
+        await printUsage({
+          ...(config === undefined ? {} : { file: config }),
+          ...(pattern === undefined ? {} : { pattern }),
+          ...(json === undefined ? {} : { json }),
+        }),
+      );
+    });
+}
+
 function addTrustCommand(program: Command, told: Told): void {
   program
     .command('trust')
@@ -247,6 +267,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addCacheCommands(program, told);
   addDeleteCommand(program, told);
   addUpkeepCommands(program, told);
+  addUsageCommand(program, told);
   addTrustCommand(program, told);
   addDiscoverCommand(program, told);
   try {

@@ -104,7 +104,12 @@ function metered(
         }
         received += value.byteLength;
         if (received > room) {
-          room = await take(received, received + step);
+          try {
+            room = await take(received, received + step);
+          } catch (error) {
+            reader.releaseLock(); // for who lets the client finish its sentence
+            throw error;
+          }
           step = Math.min(step * 2, AHEAD.most);
         }
         controller.enqueue(value);

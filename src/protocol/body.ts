@@ -61,23 +61,60 @@ function tooLarge(limit: number): RegistryError {
 /**
  * Reads what is left of a small refused body. A connection that is closed with unread bytes is reset, and the reset can
  * overtake the answer: the client would see a broken connection and never learn why.
+ * @returns whether nothing of it is left
  */
-export async function drainRefused({ headers, body, bodyUsed }: Request): Promise<void> {
-  if (body === null || bodyUsed || body.locked || Number(headers.get('content-length') ?? 0) > DRAINED)
-    return;
+export async function drainRefused({ headers, body, bodyUsed }: Request): Promise<boolean> {
+  if (body === null) return true;
+  if (bodyUsed || body.locked || Number(headers.get('content-length') ?? 0) > DRAINED) return false;
   const reader = body.getReader();
-  const stop = () => void reader.cancel().catch(() => undefined);
-  const timer = setTimeout(stop, DRAIN_TIME);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    void reader.cancel().catch(() => undefined);
+  }, DRAIN_TIME);
   try {
     for (let size = 0; size <= DRAINED;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) return !isLate;
       size += value.byteLength;
     }
-    stop();
+    reader.releaseLock();
+    return false;
   } catch {
-    // The client has left; there is nobody to tell.
+    return true; // The client has left; there is nobody to tell.
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** How long a client that still sends is listened to after its refusal, in milliseconds. */
+const LINGER = 2_000;
+
+/**
+ * A refusal of a body that is still coming in. The answer is given at once, but ends only when the client has stopped to
+ * send, or after a while: a connection that is closed under a client that writes shows it a broken pipe, and no answer.
+ */
+export function lingering(request: Request, answer: Response): Response {
+  const { body } = request;
+  if (body === null || body.locked || answer.body === null) return answer;
+  const reader = body.getReader();
+  const said = answer.body;
+  const told = new ReadableStream<Uint8Array>({
+    async start(controller) {
+      const timer = setTimeout(() => void reader.cancel().catch(() => undefined), LINGER);
+      try {
+        for await (const bytes of said) controller.enqueue(bytes);
+        while (!(await reader.read()).done);
+      } catch {
+        // The client has left: it has heard enough.
+      } finally {
+        clearTimeout(timer);
+        controller.close();
+      }
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+  const headers = new Headers(answer.headers);
+  headers.delete('content-length');
+  return new Response(told, { status: answer.status, headers });
 }

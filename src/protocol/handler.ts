@@ -5,7 +5,7 @@ import { redactQuery } from '../log.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Registry } from '../oci/registry.ts';
 import { changeMade } from './audit.ts';
-import { drainRefused } from './body.ts';
+import { drainRefused, lingering } from './body.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import { getCache, handleKept } from './cache.ts';
 import { deleteRepository, deleteTags } from './deletion.ts';
@@ -80,6 +80,8 @@ async function answer(
 ): Promise<Response> {
   const { access, registry, settings, log, describeFailure } = options;
   const { method } = request;
+  /** What is asked for, once it is known that who asks has the right. */
+  let admitted: Route | undefined;
   try {
     const connection = connectionOf(request, who.connection, options.originOf);
     who.connection = connection;
@@ -92,6 +94,7 @@ async function answer(
     if (isUnasked(route)) return await answerUnasked(access, route, request, connection, settings.rootCa);
     const actor: Actor = await access.authorize(request, connection, scopesOf(route, method));
     who.name = actor.name;
+    admitted = route;
     const noted: Change[] = [];
     const note = (change: Change) => void noted.push(change);
     const exchange = {
@@ -116,8 +119,23 @@ async function answer(
     }
     return response;
   } catch (error) {
-    if (!READS.has(method)) await drainRefused(request);
-    if (error instanceof RegistryError) return errorResponse(readable(error, method), settings.headers);
+    const isWhole = READS.has(method) || (await drainRefused(request));
+    if (error instanceof RegistryError) {
+      const response = errorResponse(readable(error, method), settings.headers);
+      if (admitted === undefined) return response;
+      // Who was let in may still be refused what it asks for: by a rule of the content's, not of the account's.
+      if (error.code === 'DENIED') {
+        options.audit?.({
+          event: 'denied',
+          account: who.name,
+          remoteAddress: who.connection.remoteAddress,
+          result: 'refused',
+          ...('name' in admitted ? { repository: admitted.name } : {}),
+          detail: error.message,
+        });
+      }
+      return isWhole ? response : lingering(request, response);
+    }
     if (request.signal.aborted) return new Response(null, { status: 499 }); // the client has left; for the log
     const failure = describeFailure(error);
     const told = `${method} ${redactQuery(path)} failed`;

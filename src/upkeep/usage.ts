@@ -157,7 +157,7 @@ async function* contentOf(
 
 async function countAccounts(context: JobContext, options: UsageOptions): Promise<AccountUsage[]> {
   const { objects } = context;
-  const namespaces = (await objects.names(REPOSITORIES)).filter(isRepositoryName);
+  const namespaces = new Set((await objects.names(REPOSITORIES)).filter(isRepositoryName));
   const quotas = options.rules.accounts(namespaces);
   const counted: AccountUsage[] = [];
   for (const quota of quotas) {
@@ -175,6 +175,6 @@ async function countAccounts(context: JobContext, options: UsageOptions): Promis
   return counted.sort((one, other) => other.bytes - one.bytes);
 }
 
-function isExpanded({ namespace }: Quota, namespaces: readonly string[]): boolean {
-  return namespace !== undefined && namespaces.includes(namespace);
+function isExpanded({ namespace }: Quota, namespaces: ReadonlySet<string>): boolean {
+  return namespace !== undefined && namespaces.has(namespace);
 }
