@@ -11,6 +11,7 @@ import { readBook } from './store/usage-books.ts';
 import { StoredUsageLedger } from './store/usage-ledger.ts';
 import { Objects } from './store/objects.ts';
 import type { JobContext } from './upkeep/job.ts';
+import { pacer } from './upkeep/pace.ts';
 import { type Counted, recountAccount } from './upkeep/recount.ts';
 import { usage } from './upkeep/usage.ts';
 
@@ -20,8 +21,8 @@ const FIRST_RECOUNT = 10_000;
 /** How long a push waits for an account's first count, in milliseconds, before it goes on unlimited. */
 const FIRST_COUNT_WAIT = 10_000;
 const LOOK_AGAIN = 50;
-/** Objects that are looked at between two pauses, and how long those are, in milliseconds: requests are served meanwhile. */
-const PACE = { objects: 200, pause: 2 };
+/** Links that are looked at in a second at most: requests are served meanwhile. */
+const OBJECTS_PER_SECOND = 20_000;
 
 /** Puts quotas around the registry, which comes back as it is where there are none. */
 export function wireQuotas(
@@ -58,21 +59,8 @@ export function wireQuotas(
 }
 
 function quietContext(objects: Objects, log: Logger, signal: AbortSignal): JobContext {
-  let since = 0;
-  return {
-    objects,
-    log,
-    signal,
-    exclusive: false,
-    progress: () => undefined,
-    report: () => undefined,
-    pace(count) {
-      since += count;
-      if (since < PACE.objects) return undefined;
-      since = 0;
-      return new Promise((resolve) => setTimeout(resolve, PACE.pause));
-    },
-  };
+  const pace = pacer({ objectsPerSecond: OBJECTS_PER_SECOND }, signal);
+  return { objects, log, signal, exclusive: false, progress: () => undefined, report: () => undefined, pace };
 }
 
 /** Counts accounts for the first time, when the first push to them comes: each of them once, by one process. */
@@ -123,12 +111,14 @@ class FirstCounts {
 
 /** Counts everything soon after the start, as the machine may have gone down, and then at an interval. */
 function recountNowAndThen(context: JobContext, counted: Counted): () => void {
+  const startedAt = Date.now();
   let running = false;
-  const round = async (): Promise<void> => {
+  // Each worker comes to this; what one of them has counted the others leave.
+  const round = async (since: number): Promise<void> => {
     if (running) return;
     running = true;
     try {
-      await usage(context, { ...counted, update: true, quotasOnly: true });
+      await usage(context, { ...counted, update: true, quotasOnly: true, since });
     } catch (error) {
       if (!context.signal.aborted)
         context.log.error('the quotas could not be counted', { error: String(error) });
@@ -136,8 +126,8 @@ function recountNowAndThen(context: JobContext, counted: Counted): () => void {
       running = false;
     }
   };
-  const first = setTimeout(() => void round(), FIRST_RECOUNT).unref();
-  const timer = setInterval(() => void round(), RECOUNT_EVERY).unref();
+  const first = setTimeout(() => void round(startedAt), FIRST_RECOUNT).unref();
+  const timer = setInterval(() => void round(Date.now() - RECOUNT_EVERY / 2), RECOUNT_EVERY).unref();
   return () => {
     clearTimeout(first);
     clearInterval(timer);

@@ -10,6 +10,7 @@ import { StartFailure } from '../start-failure.ts';
 import { LocalRegistry } from '../store/local-registry.ts';
 import { Objects } from '../store/objects.ts';
 import type { JobItem } from '../upkeep/job.ts';
+import { pacer } from '../upkeep/pace.ts';
 import { usage } from '../upkeep/usage.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 
@@ -31,15 +32,16 @@ export async function printUsage(options: UsageCommandOptions, io: CommandIo = p
     }
     const { objects, isOwn } = openFor(config);
     const items: JobItem[] = [];
+    const { signal } = new AbortController();
     const summary = await usage(
       {
         objects,
         log: loggerFor(config),
-        signal: new AbortController().signal,
+        signal,
         exclusive: false,
         progress: () => undefined,
         report: (item) => void items.push(item),
-        pace: () => undefined,
+        pace: pacer({}, signal),
       },
       {
         rules: new QuotaRules(config.quotas ?? []),

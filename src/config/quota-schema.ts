@@ -6,7 +6,8 @@ import { parseSize } from './proxy-schema.ts';
 import { integer, textThat } from './scalars.ts';
 import type { MapNode } from './tree.ts';
 
-const PATTERN = /^(?:[a-z0-9._/*-]|\{namespace\})+$/;
+/** What `{namespace}` is followed by, so that every name it can stand for is one namespace's. */
+const PATTERN = /^(?!$)(?:\{namespace\}(?=$|[/*]))?[a-z0-9._/*-]*$/;
 
 export const quotasSchema = v.array(
   v.object({

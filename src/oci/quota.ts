@@ -4,13 +4,13 @@
  */
 import type { Digest } from './digest.ts';
 import { type Glob, glob } from './glob.ts';
-import type { RepositoryName } from './name.ts';
+import { isRepositoryName, type RepositoryName } from './name.ts';
 
-/** Stands in a rule's pattern for the first component of a repository's name: one account for each. */
+/** Stands at the begin of a rule's pattern, before `/`, `*` or nothing, for the first component of a repository's name: one account for each. */
 export const NAMESPACE = '{namespace}';
 
 export interface QuotaRule {
-  /** A pattern of repositories (`glob.ts`), in which `{namespace}` may stand. */
+  /** A pattern of repositories (`glob.ts`), which may begin with `{namespace}`. */
   readonly repositories: string;
   /** Most bytes, as stored: what several repositories of the account share counts once. */
   readonly bytes?: number;
@@ -37,7 +37,7 @@ export class QuotaRules {
   constructor(rules: readonly QuotaRule[]) {
     this.#rules = rules.map((rule) => ({
       ...rule,
-      fixed: rule.repositories.includes(NAMESPACE)
+      fixed: rule.repositories.startsWith(NAMESPACE)
         ? undefined
         : { matches: glob(rule.repositories), quota: quotaOf(rule, rule.repositories) },
     }));
@@ -59,18 +59,38 @@ export class QuotaRules {
   /** The accounts there can be, where the registry has repositories with these first components. */
   accounts(namespaces: Iterable<string>): readonly Quota[] {
     const accounts = new Map<string, Quota>();
-    const add = (quota: Quota) => {
-      const before = accounts.get(quota.account);
-      accounts.set(quota.account, before === undefined ? quota : stricter(before, quota));
-    };
-    for (const { fixed } of this.#rules) if (fixed !== undefined) add(fixed.quota);
+    for (const { fixed } of this.#rules) if (fixed !== undefined) add(accounts, fixed.quota);
     const templates = this.#rules.filter(({ fixed }) => fixed === undefined);
     if (templates.length === 0) return [...accounts.values()];
     for (const namespace of namespaces) {
-      for (const rule of templates) add(inNamespace(rule, namespace));
+      for (const rule of templates) add(accounts, inNamespace(rule, namespace));
     }
     return [...accounts.values()];
   }
+
+  /** The account of that name; undefined where no rule has it. */
+  find(account: string): Quota | undefined {
+    const found = new Map<string, Quota>();
+    for (const rule of this.#rules) {
+      const namespace = rule.fixed === undefined ? namespaceIn(account, rule.repositories) : undefined;
+      if (namespace !== undefined) add(found, inNamespace(rule, namespace));
+      else if (rule.fixed?.quota.account === account) add(found, rule.fixed.quota);
+    }
+    return found.get(account);
+  }
+}
+
+function add(accounts: Map<string, Quota>, quota: Quota): void {
+  const before = accounts.get(quota.account);
+  accounts.set(quota.account, before === undefined ? quota : stricter(before, quota));
+}
+
+/** What stands for `{namespace}` in an account's name. */
+function namespaceIn(account: string, template: string): string | undefined {
+  const rest = template.slice(NAMESPACE.length);
+  if (!account.endsWith(rest)) return undefined;
+  const namespace = account.slice(0, account.length - rest.length);
+  return !namespace.includes('/') && isRepositoryName(namespace) ? namespace : undefined;
 }
 
 function expanded(rule: QuotaRule, name: RepositoryName): Quota | undefined {
@@ -79,7 +99,13 @@ function expanded(rule: QuotaRule, name: RepositoryName): Quota | undefined {
 }
 
 function inNamespace(rule: QuotaRule, namespace: string): Quota {
-  return { ...quotaOf(rule, rule.repositories.replaceAll(NAMESPACE, namespace)), namespace };
+  return {
+    ...quotaOf(
+      rule,
+      rule.repositories.replace(NAMESPACE, () => namespace),
+    ),
+    namespace,
+  };
 }
 
 function quotaOf({ bytes, maxRepositories }: QuotaRule, account: string): Quota {

@@ -41,16 +41,17 @@ export class AccountCounting {
   readonly #quota: Quota;
   readonly #id = randomUUID();
   readonly #repositories = new Set<string>();
-  #startedAt = 0;
+  readonly #startedAt: number;
 
-  constructor(objects: Objects, quota: Quota) {
+  /** @param now milliseconds since 1970; what was marked a minute before is old */
+  constructor(objects: Objects, quota: Quota, now = Date.now()) {
     this.#objects = objects;
     this.#quota = quota;
+    this.#startedAt = now;
   }
 
   async begin(): Promise<void> {
     const { account } = this.#quota;
-    this.#startedAt = Date.now();
     await withBooks(this.#objects, [this.#quota], async ([book]) => {
       // News of a counting that a crash has ended.
       await this.#objects.driver.delete([newsPrefix(account)], { volatile: true });
@@ -157,11 +158,19 @@ export class AccountCounting {
   }
 }
 
-/** Removes what is kept for accounts that no rule has any more. */
-export async function forgetAccounts(objects: Objects, isKept: (account: string) => boolean): Promise<void> {
+/** The accounts that there is a book of. */
+export async function storedAccounts(objects: Objects): Promise<readonly string[]> {
+  const accounts: string[] = [];
   for (const entry of await objects.names(USAGE)) {
     const { pattern } = await readBookAt(objects, `${USAGE}${entry}/`);
-    if (pattern === '' || isKept(pattern)) continue;
-    await objects.driver.delete([accountPrefix(pattern)], { volatile: true });
+    if (pattern !== '') accounts.push(pattern);
+  }
+  return accounts;
+}
+
+/** Removes what is kept for accounts that no rule has any more. */
+export async function forgetAccounts(objects: Objects, isKept: (account: string) => boolean): Promise<void> {
+  for (const account of await storedAccounts(objects)) {
+    if (!isKept(account)) await objects.driver.delete([accountPrefix(account)], { volatile: true });
   }
 }

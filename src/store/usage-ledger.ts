@@ -101,20 +101,16 @@ export class StoredUsageLedger implements UsageLedger {
   ): Promise<void> {
     if (await this.#isSettled(quotas, key, repository, digest)) return;
     await withBooks(this.#objects, quotas, async (books) => {
+      // Whoever has deleted it since has found no mark to take away.
+      const isThere = await this.#hasLink(repository, digest);
       for (const book of books) {
         book.reserved.delete(key);
-        book.bytes += (await this.#mark(
-          book,
-          blobMarkKey(book.pattern, digest),
-          String(size),
-          'blob',
-          digest,
-        ))
-          ? size
-          : 0;
-        const mark = repositoryMarkKey(book.pattern, repository);
-        const about = mark.slice(mark.lastIndexOf('/') + 1);
-        book.repositories += (await this.#mark(book, mark, repository, 'repository', about)) ? 1 : 0;
+        if (!isThere) continue;
+        const mark = blobMarkKey(book.pattern, digest);
+        if (await this.#mark(book, mark, String(size), 'blob', digest)) book.bytes += size;
+        const other = repositoryMarkKey(book.pattern, repository);
+        const about = other.slice(other.lastIndexOf('/') + 1);
+        if (await this.#mark(book, other, repository, 'repository', about)) book.repositories += 1;
       }
     });
   }
@@ -165,7 +161,6 @@ export class StoredUsageLedger implements UsageLedger {
     for (const quota of quotas) {
       const { account } = quota;
       const mark = blobMarkKey(account, digest);
-      if (!(await objects.exists(mark))) continue;
       if ((await objects.names(repositoryMarksPrefix(account))).length > MAX_LOOKED_INTO) continue;
       await withBooks(objects, [quota], async ([book]) => {
         const size = await this.#markedSize(account, digest);
@@ -177,16 +172,21 @@ export class StoredUsageLedger implements UsageLedger {
     }
   }
 
-  /** Whether a repository that the account is known to have links to the content; also by a link that may come back (links.ts). */
+  /** Whether a repository that the account is known to have links to the content. */
   async isLinked(account: string, digest: Digest): Promise<boolean> {
     const prefix = repositoryMarksPrefix(account);
     for (const entry of await this.#objects.names(prefix)) {
       const name = Buffer.from((await this.#objects.bytes(prefix + entry)) ?? []).toString();
-      if (!isRepositoryName(name)) continue;
-      for (const kind of ['layers', 'revisions'] as const) {
-        if ((await this.#objects.link(linkKey(name, kind, digest))) !== undefined) return true;
-        if (await this.#objects.exists(trashedLinkKey(name, kind, digest))) return true;
-      }
+      if (isRepositoryName(name) && (await this.#hasLink(name, digest))) return true;
+    }
+    return false;
+  }
+
+  /** Also by a link that may come back (links.ts). */
+  async #hasLink(name: RepositoryName, digest: Digest): Promise<boolean> {
+    for (const kind of ['layers', 'revisions'] as const) {
+      if ((await this.#objects.link(linkKey(name, kind, digest))) !== undefined) return true;
+      if (await this.#objects.exists(trashedLinkKey(name, kind, digest))) return true;
     }
     return false;
   }

@@ -75,11 +75,12 @@ export async function recountAccount(
   context: Context,
   counted: Counted,
   quota: Quota,
+  now?: number,
 ): Promise<AccountUsage | undefined> {
   const { objects } = context;
   const counting = await withLease(objects, countingKey(quota.account), async (lost) => {
     const signal = AbortSignal.any([context.signal, lost]);
-    const account = new AccountCounting(objects, quota);
+    const account = new AccountCounting(objects, quota, now);
     const seen = new DigestSet();
     const isSeen = (digest: Digest) => seen.has(digest);
     await account.begin();

@@ -2,10 +2,11 @@
 import type { Digest } from '../oci/digest.ts';
 import type { Glob } from '../oci/glob.ts';
 import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
-import type { Quota } from '../oci/quota.ts';
+import type { Quota, QuotaRules } from '../oci/quota.ts';
 import { blobKey, REPOSITORIES, tagsPrefix } from '../store/layout.ts';
 import { linkedContent } from '../store/linked-content.ts';
-import { forgetAccounts } from '../store/usage-counting.ts';
+import { readBook } from '../store/usage-books.ts';
+import { forgetAccounts, storedAccounts } from '../store/usage-counting.ts';
 import { DigestSet } from './digest-set.ts';
 import type { Job, JobContext } from './job.ts';
 import { type AccountUsage, countAccount, type Counted, recountAccount, repositoriesOf } from './recount.ts';
@@ -15,6 +16,8 @@ export interface UsageOptions extends Counted {
   readonly pattern?: Glob;
   /** Whether the ledger that pushes are held to is made to agree. Else nothing is written. */
   readonly update: boolean;
+  /** Accounts that were counted since then (milliseconds since 1970) are left as they are. With `update`. */
+  readonly since?: number;
   /** Whether only quotas are counted, and no namespaces. */
   readonly quotasOnly?: boolean;
 }
@@ -157,24 +160,30 @@ async function* contentOf(
 
 async function countAccounts(context: JobContext, options: UsageOptions): Promise<AccountUsage[]> {
   const { objects } = context;
-  const namespaces = new Set((await objects.names(REPOSITORIES)).filter(isRepositoryName));
-  const quotas = options.rules.accounts(namespaces);
+  const { rules, update, since = 0 } = options;
+  if (update) await forgetAccounts(objects, (account) => rules.find(account) !== undefined);
+  const always = new Set(rules.accounts([]).map(({ account }) => account));
   const counted: AccountUsage[] = [];
-  for (const quota of quotas) {
-    const account = options.update
+  for (const quota of await accountsOf(context, rules)) {
+    if (update && since > 0 && (await readBook(objects, quota.account)).countedAt >= since) continue;
+    const account = update
       ? await recountAccount(context, options, quota)
       : await countAccount(context, options, quota);
-    // An account that nobody could have, such as one for a namespace that only caches.
-    if (account !== undefined && (account.repositories > 0 || !isExpanded(quota, namespaces)))
+    // Of those for a namespace there may be some that no repository is of.
+    if (account !== undefined && (account.repositories > 0 || always.has(quota.account)))
       counted.push(account);
-  }
-  if (options.update) {
-    const known = new Set(quotas.map(({ account }) => account));
-    await forgetAccounts(objects, (account) => known.has(account));
   }
   return counted.sort((one, other) => other.bytes - one.bytes);
 }
 
-function isExpanded({ namespace }: Quota, namespaces: ReadonlySet<string>): boolean {
-  return namespace !== undefined && namespaces.has(namespace);
+/** The accounts of what is there, and those that are kept a book of: what they counted may be gone. */
+async function accountsOf({ objects }: JobContext, rules: QuotaRules): Promise<readonly Quota[]> {
+  const accounts = new Map<string, Quota>();
+  const namespaces = (await objects.names(REPOSITORIES)).filter(isRepositoryName);
+  for (const quota of rules.accounts(namespaces)) accounts.set(quota.account, quota);
+  for (const account of await storedAccounts(objects)) {
+    const quota = rules.find(account);
+    if (quota !== undefined) accounts.set(account, quota);
+  }
+  return [...accounts.values()];
 }

@@ -1,0 +1,216 @@
+/** Counting anew: whatever happened to the ledger, afterwards it says what is there; also while others push and delete. */
+import { describe, expect, test } from 'bun:test';
+import { MemoryDriver } from '../../src/drivers/memory.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import { accountPrefix, withBooks } from '../../src/store/usage-books.ts';
+import { AccountCounting } from '../../src/store/usage-counting.ts';
+import { imageBytes, OCI_MANIFEST, pushBlob } from '../store/content.ts';
+import { nameOf, refusalOf, tagOf } from '../store/subject.ts';
+import { watched } from '../store/watched-driver.ts';
+import { usage } from '../../src/upkeep/usage.ts';
+import { QuotaRules } from '../../src/oci/quota.ts';
+import { contextOf, quotaCase } from './quota-case.ts';
+
+const ACCOUNT = 't/*';
+const RULES = [{ repositories: '{namespace}/*', bytes: 1000, maxRepositories: 50 }];
+const A = nameOf('t/a');
+const B = nameOf('t/b');
+
+/** Orders in which the calls of two processes are tried. */
+const SEEDS = 40;
+
+/** A minute and more from now: what was marked until now is old. */
+const later = () => Date.now() + 120_000;
+
+test('what was there before the quota is counted by the first push', async () => {
+  const { inner, registry, book } = quotaCase(new MemoryDriver(), RULES);
+  await pushBlob(inner.repository(A), 'x'.repeat(600));
+  await pushBlob(inner.repository(B), 'x'.repeat(600));
+  await pushBlob(inner.repository(nameOf('t2/a')), 'other');
+  expect(await refusalOf(pushBlob(registry.repository(A), 'y'.repeat(401)))).toBe('DENIED 413');
+  expect(await book(ACCOUNT)).toEqual({ bytes: 600, repositories: 2, reserved: 0 });
+});
+
+test('what was added and removed behind its back is found', async () => {
+  const { inner, registry, book, recount, truth } = quotaCase(new MemoryDriver(), RULES);
+  const gone = await pushBlob(registry.repository(A), 'g'.repeat(300));
+  await pushBlob(inner.repository(B), 'b'.repeat(50));
+  await inner.repository(A).blobs.delete(gone.digest);
+  expect(await book(ACCOUNT)).toMatchObject({ bytes: 300, repositories: 1 });
+  await recount(ACCOUNT, later());
+  expect(await book(ACCOUNT)).toEqual({ ...(await truth(ACCOUNT)), reserved: 0 });
+  // Its mark went too: pushed again, it counts again.
+  await pushBlob(registry.repository(A), 'g'.repeat(300));
+  expect(await book(ACCOUNT)).toMatchObject({ bytes: 350, repositories: 2 });
+});
+
+test('a damaged ledger is counted anew by the next push', async () => {
+  for (const damage of ['', '{"bytes":', '{"bytes":-1}', 'null']) {
+    const { registry, driver, book } = quotaCase(new MemoryDriver(), RULES);
+    await pushBlob(registry.repository(A), 'x'.repeat(600));
+    await driver.write(`${accountPrefix(ACCOUNT)}book`, Buffer.from(damage));
+    expect(await refusalOf(pushBlob(registry.repository(A), 'y'.repeat(401)))).toBe('DENIED 413');
+    expect(await book(ACCOUNT)).toEqual({ bytes: 600, repositories: 1, reserved: 0 });
+  }
+});
+
+test('a counting that was broken off holds up nothing, and the next one is right', async () => {
+  const { registry, objects, book, recount, truth } = quotaCase(new MemoryDriver(), RULES);
+  await pushBlob(registry.repository(A), 'before');
+  const broken = new AccountCounting(objects, { account: ACCOUNT, namespace: 't' });
+  await broken.begin();
+  await pushBlob(registry.repository(B), 'meanwhile');
+  expect(await book(ACCOUNT)).toMatchObject({ bytes: 15, repositories: 2 });
+  await recount(ACCOUNT);
+  // It wakes up again, after another one has taken over: it is not heard.
+  await broken.end({ bytes: 5, repositories: 1 }, () => false);
+  expect(await book(ACCOUNT)).toEqual({ ...(await truth(ACCOUNT)), reserved: 0 });
+});
+
+test('what is set aside by a process that has ended, or for long, is free', async () => {
+  const { registry, objects, book } = quotaCase(new MemoryDriver(), RULES);
+  await pushBlob(registry.repository(A), 'x');
+  const quota = { account: ACCOUNT, namespace: 't' };
+  const [host] = (await import('../../src/process-identity.ts')).PROCESS.split('-');
+  await withBooks(objects, [quota], ([one]) => {
+    const some = { bytes: 999, repository: A, isNew: false };
+    one?.reserved.set('dead', { ...some, at: Date.now(), by: `${host ?? ''}-1-0` });
+    one?.reserved.set('old', { ...some, at: Date.now() - 3_700_000, by: 'elsewhere-1-1' });
+    return Promise.resolve();
+  });
+  await pushBlob(registry.repository(A), 'y'.repeat(900));
+  expect(await book(ACCOUNT)).toEqual({ bytes: 901, repositories: 1, reserved: 0 });
+});
+
+describe('a crash at any step', () => {
+  test('of a push leaves what a recount makes right, and nothing that cannot be pushed again', async () => {
+    let steps = 0;
+    for (let at = 0; ; at += 1) {
+      const driver = new MemoryDriver();
+      const { another, recount, book, truth } = quotaCase(driver, [{ repositories: 't/*', bytes: 100_000 }]);
+      let step = 0;
+      const crash = (_: string, key: string) => {
+        if (!/_entrepot\/usage|_layers|revisions/.test(key)) return;
+        step += 1;
+        if (step > at) throw new Error('the process has ended');
+      };
+      const dying = another(watched(driver, { before: crash }));
+      const outcome = await push(dying, 'content').then(
+        () => 'done',
+        () => 'ended',
+      );
+      await recount(ACCOUNT, later());
+      expect({ at, ...(await book(ACCOUNT)) }).toEqual({
+        at,
+        ...(await truth(ACCOUNT)),
+        reserved: expect.any(Number),
+      });
+      await push(another(), 'content');
+      await push(another(), 'y'.repeat(400));
+      expect({ at, ...(await book(ACCOUNT)) }).toMatchObject({ at, ...(await truth(ACCOUNT)) });
+      steps = at;
+      if (outcome === 'done' && step <= at) break;
+    }
+    expect(steps).toBeGreaterThan(30);
+  }, 60_000);
+
+  async function push(registry: ReturnType<typeof quotaCase>['registry'], layer: string): Promise<void> {
+    const repository = registry.repository(A);
+    await pushBlob(repository, '{}');
+    await pushBlob(repository, layer);
+    const bytes = imageBytes({ layers: [layer] });
+    await repository.manifests.put({ bytes, mediaType: OCI_MANIFEST, tags: [tagOf('v1')] });
+  }
+});
+
+/** Numbers that are the same in every run. */
+function sequence(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+test('beside pushes, mounts and deletions in two processes it is right, in every order that was tried', async () => {
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const random = sequence(seed);
+    const driver = new MemoryDriver();
+    // Calls take turns in another order each time.
+    const shuffled = watched(driver, {
+      before: async (method) => {
+        if (method === 'touch' || method === 'stat') return;
+        for (let turns = random(4); turns > 0; turns -= 1)
+          await new Promise((resolve) => setImmediate(resolve));
+      },
+    });
+    const { recount, another, book, truth } = quotaCase(shuffled, [{ repositories: 't/*', bytes: 100_000 }]);
+    const registries = [another(), another()];
+    const names = [A, B, nameOf('t/c/d')];
+    const pushed: Digest[] = [];
+    const act = async (): Promise<void> => {
+      const registry = registries[random(2)] ?? another();
+      const repository = registry.repository(names[random(3)] ?? A);
+      const digest = pushed[random(pushed.length)];
+      const kind = random(4);
+      if (kind <= 1 || digest === undefined) {
+        pushed.push((await pushBlob(repository, `${random(8)}`.repeat(1 + random(3)))).digest);
+      } else if (kind === 2) {
+        await repository.blobs.mount(digest, { mayPull: async () => true }).catch(() => undefined);
+      } else await refusalOf(repository.blobs.delete(digest));
+    };
+    const acting = Array.from({ length: 4 }, async () => {
+      for (let times = 0; times < 6; times += 1) await act();
+    });
+    const counting = (async () => {
+      for (let times = 0; times < 2; times += 1) await recount('t/*');
+    })();
+    await Promise.all([...acting, counting]);
+    expect({ seed, ...(await book('t/*')) }).toMatchObject({
+      seed,
+      bytes: (await truth('t/*')).bytes,
+      reserved: 0,
+    });
+  }
+}, 60_000);
+
+test('usage tells what namespaces and quotas hold, and forgets accounts that no rule has any more', async () => {
+  const { inner, registry, objects, book } = quotaCase(new MemoryDriver(), RULES);
+  const shared = 's'.repeat(100);
+  for (const name of ['t/a', 't/b', 'u/a', 'solo']) await pushBlob(inner.repository(nameOf(name)), shared);
+  await pushBlob(registry.repository(A), 'own');
+  const run = async (rules: QuotaRules, update: boolean, pattern?: (name: string) => boolean) => {
+    const lines: unknown[] = [];
+    const context = { ...contextOf(objects), report: (item: unknown) => void lines.push(item) };
+    const options = { rules, update, isOwn: (name: string) => name !== 'solo' };
+    const summary = await usage(context, { ...options, ...(pattern === undefined ? {} : { pattern }) });
+    return { lines, summary };
+  };
+  const rules = new QuotaRules([...RULES, { repositories: '*b', maxRepositories: 7 }]);
+  expect(await run(rules, false)).toEqual({
+    lines: [
+      { what: 'namespace', namespace: 't', repositories: 2, tags: 0, bytes: 103, shared: 100, limit: 1000 },
+      { what: 'namespace', namespace: 'u', repositories: 1, tags: 0, bytes: 100, shared: 100, limit: 1000 },
+      { what: 'quota', quota: 't/*', repositories: 2, bytes: 103, maxrepositories: 50, limit: 1000 },
+      { what: 'quota', quota: '*b', repositories: 1, bytes: 100, maxrepositories: 7 },
+      { what: 'quota', quota: 'u/*', repositories: 1, bytes: 100, maxrepositories: 50, limit: 1000 },
+    ],
+    summary: { repositories: 3, tags: 0, bytes: 103, quotas: 3 },
+  });
+  expect(await book('u/*')).toMatchObject({ bytes: 0 });
+  expect((await run(rules, false, (name) => name.startsWith('t/'))).lines).toEqual([
+    { what: 'repository', repository: 't/a', tags: 0, bytes: 103, shared: 100 },
+    { what: 'repository', repository: 't/b', tags: 0, bytes: 100, shared: 100 },
+  ]);
+  await run(rules, true);
+  expect(await book('u/*')).toMatchObject({ bytes: 100, repositories: 1 });
+  // All that was in it is gone, and with it the namespace: the account is still looked at.
+  await inner
+    .repository(nameOf('u/a'))
+    .blobs.delete((await pushBlob(inner.repository(nameOf('x/y')), shared)).digest);
+  await run(rules, true);
+  expect(await book('u/*')).toMatchObject({ bytes: 0, repositories: 0 });
+  await run(new QuotaRules([{ repositories: 'u/*' }]), true);
+  expect(await objects.exists(`${accountPrefix('t/*')}book`)).toBe(false);
+  expect(await objects.exists(`${accountPrefix('u/*')}book`)).toBe(true);
+});
