@@ -87,6 +87,14 @@ export async function drainRefused({ headers, body, bodyUsed }: Request): Promis
   }
 }
 
+function withResolvers(): { readonly promise: Promise<undefined>; readonly resolve: () => void } {
+  let resolve = (): void => undefined;
+  const promise = new Promise<undefined>((done) => {
+    resolve = () => done(undefined);
+  });
+  return { promise, resolve };
+}
+
 /** How long a client that still sends is listened to after its refusal, in milliseconds. */
 const LINGER = 2_000;
 
@@ -101,10 +109,12 @@ export function lingering(request: Request, answer: Response): Response {
   const said = answer.body;
   const told = new ReadableStream<Uint8Array>({
     async start(controller) {
-      const timer = setTimeout(() => void reader.cancel().catch(() => undefined), LINGER);
+      // Not cancelled when it is late: that would close the connection before the answer's end is sent.
+      const { promise: late, resolve } = withResolvers();
+      const timer = setTimeout(resolve, LINGER);
       try {
         for await (const bytes of said) controller.enqueue(bytes);
-        while (!(await reader.read()).done);
+        while ((await Promise.race([reader.read(), late]))?.done === false);
       } catch {
         // The client has left: it has heard enough.
       } finally {

@@ -18,6 +18,9 @@ test('a description is a file that gives the same configuration', async () => {
     minimal(
       'log: {fields: {a: "yes", b: 5, c: [~, {d: "0123"}], e: "2001-01-01"}, accesslog: {disabled: true}}',
     ),
+    minimal(
+      'quotas: [{repositories: "{namespace}/*", bytes: 1.5GB}, {repositories: a, max_repositories: 0}]',
+    ),
     minimal('validation: {disabled: y, manifests: {urls: {allow: [a]}, indexes: {platforms: none}}}'),
     'version: 0.1\nstorage: {filesystem: {rootdirectory: "/a b: c #d"}, delete: {enabled: y, referenced: y}}\ntags: {maxtags: 7, immutable: [{repositories: a/*, tags: [v*, 1], except: x}], protected: [{tags: latest}]}',
     'version: 0.1\nstorage: {filesystem: , maintenance: {uploadpurging: {enabled: n, age: 0, interval: 1ms, dryrun: y}, readonly: {enabled: y}}}',

@@ -66,6 +66,25 @@ const WRONG: readonly (readonly [line: string, problem: string])[] = [
   ['log: {level: loud}', '3:14: log.level: expected "error", "warn", "info" or "debug", found "loud"'],
   ['log: {formatter: xml}', '3:18: log.formatter: expected "text", "json" or "logstash", found "xml"'],
   ['log: {fields: [a]}', '3:15: log.fields: expected a section of settings, found a list'],
+  ['quotas: {repositories: a}', '3:1: quotas: expected a list, found a section of settings'],
+  ['quotas: [{repositories: "a/*"}]', '3:10: quotas[0]: limits nothing: add "bytes" or "max_repositories"'],
+  ['quotas: [{bytes: 1}]', '3:10: quotas[0].repositories: is missing'],
+  [
+    'quotas: [{repositories: "a{namespace}", bytes: 1}]',
+    '3:25: quotas[0].repositories: expected a pattern of repositories such as "team/*" or "{namespace}/*", found "a{namespace}"',
+  ],
+  [
+    'quotas: [{repositories: "{namespace}a", bytes: 1}]',
+    '3:25: quotas[0].repositories: expected a pattern of repositories such as "team/*" or "{namespace}/*", found "{namespace}a"',
+  ],
+  [
+    'quotas: [{repositories: a, bytes: 20 apples}]',
+    '3:35: quotas[0].bytes: expected a size such as "20GB" or "500MiB", found "20 apples"',
+  ],
+  [
+    'quotas: [{repositories: a, max_repositories: -1}]',
+    '3:46: quotas[0].max_repositories: expected a whole number of at least 0, found -1',
+  ],
   ['catalog: {maxentries: many}', '3:23: catalog.maxentries: expected a whole number, found "many"'],
   [
     'validation: {manifests: {urls: {allow: ["("]}}}',

@@ -55,6 +55,18 @@ describe('without a file', () => {
   });
 });
 
+test('quotas are read with their sizes in bytes, in their order', async () => {
+  const { quotas } = await loaded(
+    minimal(
+      'quotas: [{repositories: "{namespace}/*", bytes: 20GB, max_repositories: 10}, {repositories: a, bytes: 1MiB}]',
+    ),
+  );
+  expect(quotas).toEqual([
+    { repositories: '{namespace}/*', bytes: 20e9, maxRepositories: 10 },
+    { repositories: 'a', bytes: 2 ** 20 },
+  ]);
+});
+
 describe('a file', () => {
   test("the smallest has registry:2's defaults", async () => {
     const { storage, http, garbageCollector, admin } = await loaded(
