@@ -123,17 +123,16 @@ async function answer(
     if (error instanceof RegistryError) {
       const response = errorResponse(readable(error, method), settings.headers);
       if (admitted === undefined) return response;
+      if (error.code !== 'DENIED') return response;
       // Who was let in may still be refused what it asks for: by a rule of the content's, not of the account's.
-      if (error.code === 'DENIED') {
-        options.audit?.({
-          event: 'denied',
-          account: who.name,
-          remoteAddress: who.connection.remoteAddress,
-          result: 'refused',
-          ...('name' in admitted ? { repository: admitted.name } : {}),
-          detail: error.message,
-        });
-      }
+      options.audit?.({
+        event: 'denied',
+        account: who.name,
+        remoteAddress: who.connection.remoteAddress,
+        result: 'refused',
+        ...('name' in admitted ? { repository: admitted.name } : {}),
+        detail: error.message,
+      });
       return isWhole ? response : lingering(request, response);
     }
     if (request.signal.aborted) return new Response(null, { status: 499 }); // the client has left; for the log
