@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { chown, link, mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DEFAULT_COST, hashPassword } from './bcrypt.ts';
-import { withFileLock } from './file-lock.ts';
+import { withFileLock } from '../file-lock.ts';
 import { mentions, withAccount, withoutAccount } from './htpasswd.ts';
 
 /** The account of a file that was missing: the name that `registry:2` gives it. */
