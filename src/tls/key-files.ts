@@ -26,4 +26,10 @@ export async function writeText(path: string, text: string, mode: number): Promi
   }
   await chmod(temporary, mode);
   await rename(temporary, path);
+  const directory = await open(folder, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
 }

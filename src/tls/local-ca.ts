@@ -12,19 +12,14 @@ import type { Extension, X509Certificate } from '@peculiar/x509';
 import { fingerprintOf } from './fingerprint.ts';
 import { readText, writeText } from './key-files.ts';
 import { encodeConstraints, isPermitted, NAME_CONSTRAINTS } from './name-constraints.ts';
+import { ALGORITHM, exportKey, makeKeys, serial, x509 } from './x509.ts';
 
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const DAY = 24 * 3_600_000;
 const ROOT_DAYS = 3_650;
 /** Apple's programs take none of more than 398 days. */
 const LEAF_DAYS = 397;
 /** By how much the clocks of those who look at a certificate may be behind. */
 const BACKDATED = DAY;
-
-// Awaited one after the other: in one bundle the order of plain imports is lost, and x509 needs the first to be there.
-await import('reflect-metadata');
-const x509 = await import('@peculiar/x509');
-x509.cryptoProvider.set(webcrypto as Crypto);
 
 /** The authority is half there, or is not what is asked for: another one would have to be trusted by everybody again. */
 export class RootLost extends Error {
@@ -199,27 +194,7 @@ function constraints(onlyBelow: readonly string[]): Extension[] {
   return [new x509.Extension(NAME_CONSTRAINTS, true, Uint8Array.from(encodeConstraints(onlyBelow)))];
 }
 
-function makeKeys(): Promise<CryptoKeyPair> {
-  return webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
-}
-
-async function exportKey({ privateKey }: CryptoKeyPair): Promise<string> {
-  const der = await webcrypto.subtle.exportKey('pkcs8', privateKey);
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`;
-}
-
 function importKey(pem: string): Promise<CryptoKey> {
   const der = Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64');
   return webcrypto.subtle.importKey('pkcs8', der, ALGORITHM, true, ['sign']);
-}
-
-/** 127 bits at random: positive, and never used twice (RFC 5280 §4.1.2.2). */
-function serial(): string {
-  const bytes = webcrypto.getRandomValues(new Uint8Array(16));
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x01;
-  return Buffer.from(bytes).toString('hex');
 }
