@@ -40,6 +40,8 @@ const TEST_TOOLS = {
   wrk: 'wrk',
   ab: 'apache2-utils',
   strace: 'strace',
+  pebble: 'pebble',
+  'pebble-challtestsrv': 'pebble',
   slapd: 'slapd',
   ldapadd: 'ldap-utils',
   git: 'git',

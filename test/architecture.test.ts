@@ -23,6 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'log.ts': [],
   'process-identity.ts': [],
   'recent.ts': [],
+  'file-lock.ts': [],
   drivers: [DRIVER],
   store: ['oci', DRIVER],
   auth: ['oci'],
@@ -46,7 +47,7 @@ const MAY_IMPORT_TYPES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What any room may use: it knows nothing of ours. */
-const EVERYWHERE = ['log.ts', 'process-identity.ts', 'recent.ts'];
+const EVERYWHERE = ['log.ts', 'process-identity.ts', 'recent.ts', 'file-lock.ts'];
 
 /** The composition: these may import everything, and only these may import `app.ts`. */
 const COMPOSITION = [
@@ -58,6 +59,7 @@ const COMPOSITION = [
   'app-upkeep.ts',
   'app-admin.ts',
   'app-quota.ts',
+  'app-acme.ts',
   'app-tls.ts',
   'app-mdns.ts',
   'start-failure.ts',

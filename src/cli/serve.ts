@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { type Administration, administer } from '../app-admin.ts';
 import { loggerFor, openStorage } from '../app.ts';
+import { keepAcme, prepareAcme } from '../app-acme.ts';
 import { readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import { openKeys } from '../app-access.ts';
@@ -50,6 +51,7 @@ export async function serve(
     const local = await prepareCertificate(config);
     if (local?.isNewRoot === true)
       log.info('an authority of our own is made', { fingerprint: local.fingerprint });
+    await prepareAcme(config, log);
     readCertificate(config);
     const certificate = keepCertificate(config, log);
     if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
@@ -62,6 +64,7 @@ export async function serve(
     let upkeep: Administration | undefined;
     let upkeepEnded: Promise<void> | undefined;
     let goodbye: Promise<() => Promise<void>> | undefined;
+    let renewing: Promise<() => boolean> | undefined;
     try {
       const code = await supervise({
         workers,
@@ -78,14 +81,22 @@ export async function serve(
             onReady: (host) =>
               printWelcome(config, address, file, { fingerprint: local?.fingerprint, admin, host }),
           });
+          renewing = keepAcme(config, log);
         },
         onEnding() {
           upkeepEnded = upkeep?.close();
         },
       });
+      const isAsking = (await renewing)?.() ?? false;
       await (
         await goodbye
       )?.();
+      if (isAsking) {
+        // A directory may take minutes to answer, and an operator's program too; whoever starts next asks again.
+        await (upkeepEnded ?? upkeep?.close());
+        await use?.end();
+        process.exit(code);
+      }
       return code;
     } finally {
       await (upkeepEnded ?? upkeep?.close());

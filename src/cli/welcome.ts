@@ -32,9 +32,11 @@ export function printWelcome(
   const where =
     'unix' in address
       ? `unix:${address.unix}`
-      : host !== undefined && isEverywhere
-        ? `${host}:${address.port}`
-        : formatAddress(reachable(address));
+      : config.http.tls?.acme !== undefined
+        ? `${config.http.tls.acme.hosts.find((name) => !name.startsWith('*')) ?? address.hostname}:${address.port}`
+        : host !== undefined && isEverywhere
+          ? `${host}:${address.port}`
+          : formatAddress(reachable(address));
   const scheme = config.http.tls === undefined ? 'http' : 'https';
   const { driver } = config.storage;
   const data = driver.kind === 'filesystem' ? driver.rootDirectory : 'memory (gone when it stops)';

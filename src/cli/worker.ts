@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { keepUpInMemory } from '../app-admin.ts';
 import { type App, createApp, IDLE_SECONDS, loggerFor } from '../app.ts';
+import { alpnChallengeOf, tokensOf } from '../app-acme.ts';
 import { certificateFiles, readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import type { Config } from '../config/config.ts';
@@ -10,7 +11,7 @@ import { fileSignature, watchConfig } from '../config/watch.ts';
 import type { Logger } from '../log.ts';
 import { createPlainHandler } from '../protocol/plain-handler.ts';
 import { AddressUnavailable } from '../server/address.ts';
-import type { Listener } from '../server/listener.ts';
+import type { Listener, TlsOptions } from '../server/listener.ts';
 import { listen } from '../server/runtime.ts';
 import type { ReadOnlyQuestion } from '../admin/read-only-switch.ts';
 import { readOnlyNote } from '../store/notes.ts';
@@ -53,7 +54,7 @@ export async function work(): Promise<void> {
       reusePort,
       idleSeconds: IDLE_SECONDS,
       handler: app.handler,
-      ...(app.tls === undefined ? {} : { tls: app.tls }),
+      ...(app.tls === undefined ? {} : { tls: { ...app.tls, ...alpnOf(config) } }),
     });
     const stopRenewing = watchCertificate(config, listener, app.log);
     const plain = await listenPlainly(config, reusePort);
@@ -100,6 +101,11 @@ async function setReadOnly(
   return writes.settled(CUT_TIME);
 }
 
+function alpnOf(config: Config): Pick<TlsOptions, 'alpnChallenge'> {
+  const alpnChallenge = alpnChallengeOf(config);
+  return alpnChallenge === undefined ? {} : { alpnChallenge };
+}
+
 /** Takes up other certificates when their files change, without ending a connection. */
 function watchCertificate(config: Config, listener: Listener, log: Logger): () => void {
   const { tls } = config.http;
@@ -143,18 +149,23 @@ function watchCertificate(config: Config, listener: Listener, log: Logger): () =
   return () => clearInterval(timer);
 }
 
-/** By plain HTTP the authority's certificate is told, and everybody else is sent on to TLS. */
+/** By plain HTTP the authority's certificate is told, a directory answered, and everybody else sent on to TLS. */
 async function listenPlainly(config: Config, reusePort: boolean): Promise<Listener | undefined> {
   const { tls, addr } = config.http;
   const root = tls?.localCa === undefined ? undefined : join(tls.localCa.folder, 'root.crt');
-  if (tls?.plainAddr === undefined || root === undefined) return undefined;
-  const rootCa = rootCaOf(readFileSync(root, 'utf8'));
-  return listen({
-    address: tls.plainAddr,
-    reusePort,
-    idleSeconds: IDLE_SECONDS,
-    handler: createPlainHandler(rootCa, 'unix' in addr ? 443 : addr.port),
-  });
+  if (tls?.plainAddr === undefined) return undefined;
+  const rootCa = root === undefined ? undefined : rootCaOf(readFileSync(root, 'utf8'));
+  try {
+    return await listen({
+      address: tls.plainAddr,
+      reusePort,
+      idleSeconds: IDLE_SECONDS,
+      handler: createPlainHandler({ rootCa, token: tokensOf(config) }, 'unix' in addr ? 443 : addr.port),
+    });
+  } catch (error) {
+    if (!(error instanceof AddressUnavailable)) throw error;
+    throw new StartFailure(`http.tls.plainaddr: ${error.message}`, { cause: error });
+  }
 }
 
 /** What has changed beside what is taken up at once, for a message. */

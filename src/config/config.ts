@@ -126,10 +126,29 @@ export interface NamedCertificateConfig {
   readonly names?: readonly string[];
 }
 
+/** A directory (RFC 8555) that signs the certificate. */
+export interface AcmeConfig {
+  /** Where account, key and certificate are kept; all nodes share it. */
+  readonly folder: string;
+  readonly directoryUrl: string;
+  readonly email?: string;
+  /** What a certificate is asked for, in lower case; nothing else ever. At least one. */
+  readonly hosts: readonly string[];
+  readonly challenge: 'http-01' | 'tls-alpn-01' | 'dns-01';
+  /** The program that makes DNS records; there with dns-01, and only then. */
+  readonly hook?: string;
+  /** Binds the account to one that the directory knows from elsewhere. */
+  readonly eab?: { readonly kid: string; readonly hmacKey: string };
+  /** The path of a PEM file: authorities of the directory's own TLS, instead of the well-known ones. */
+  readonly ca?: string;
+}
+
 export interface TlsConfig {
   /** The certificate and key are made by an authority of our own. */
   readonly localCa?: LocalCaConfig;
-  /** Where the authority's certificate is told, and all else sent on to TLS, by plain HTTP. */
+  /** The certificate and key come from a directory. */
+  readonly acme?: AcmeConfig;
+  /** Where the authority's certificate is told, a directory answered, and all else sent on to TLS, by plain HTTP. */
   readonly plainAddr?: AddressConfig;
   readonly certificate: string;
   readonly key: string;

@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
 import { formatTcpAddress } from './addresses.ts';
 import type {
+  AcmeConfig,
   Config,
   GarbageCollectorConfig,
   HttpConfig,
@@ -106,25 +107,30 @@ function http(section: HttpConfig) {
   };
 }
 
-function describeTls({ localCa, plainAddr, clientCas, clientAuth, ...tls }: TlsConfig) {
+function describeTls({ localCa, acme, plainAddr, clientCas, clientAuth, ...tls }: TlsConfig) {
   const { certificate, key, named, minimumVersion, ciphers } = tls;
-  const pair =
-    localCa === undefined
-      ? { certificate, key }
-      : {
-          auto: true,
-          names: localCa.names,
-          constraints: localCa.constraints,
-          ...(plainAddr === undefined || 'unix' in plainAddr
-            ? {}
-            : { plainaddr: formatTcpAddress(plainAddr) }),
-        };
+  const source =
+    localCa !== undefined
+      ? { auto: true, names: localCa.names, constraints: localCa.constraints }
+      : acme !== undefined
+        ? { letsencrypt: describeAcme(acme) }
+        : { certificate, key };
   return {
-    ...pair,
+    ...source,
+    ...(plainAddr === undefined || 'unix' in plainAddr ? {} : { plainaddr: formatTcpAddress(plainAddr) }),
     ...(named.length === 0 ? {} : { certificates: named }),
     minimumtls: minimumVersion,
     ...(ciphers.length === 0 ? {} : { ciphersuites: ciphers.map(goName) }),
     ...(clientCas.length === 0 ? {} : { clientcas: clientCas, clientauth: clientAuth }),
+  };
+}
+
+function describeAcme({ folder, directoryUrl, eab, ...acme }: AcmeConfig) {
+  return {
+    cachefile: folder,
+    directoryurl: directoryUrl,
+    ...acme,
+    ...(eab === undefined ? {} : { eab: { kid: eab.kid, hmackey: eab.hmacKey } }),
   };
 }
 
@@ -166,7 +172,7 @@ function validation({ disabled, manifests }: ValidationConfig) {
 
 /** Names under which secrets stand, here and in the sections to come. */
 const SECRET_NAME =
-  /secret|password|passwd|passphrase|token|credential|(?:api|access|account|license|private)[-_]?key/i;
+  /secret|password|passwd|passphrase|token|credential|(?:api|access|account|license|private|h?mac)[-_]?key/i;
 /** Key material, and passwords in URLs, whatever they are called. */
 const SECRET_VALUE = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
 const URL_PASSWORD = /(\/\/[^/?#\s:@]*):[^/?#\s@]*@/g;

@@ -15,6 +15,7 @@ import { EffectiveAuth, STATE_FOLDER } from './effective-auth.ts';
 import { namedCertificates, spoken } from './effective-tls.ts';
 import { DEFAULT_PROXY, EffectiveProxy, type SaidProxy } from './effective-proxy.ts';
 import { effectiveCollector, millisecondsOf } from './effective-upkeep.ts';
+import { effectiveAcme } from './effective-acme.ts';
 import type { Findings } from './findings.ts';
 import { effectiveQuotas } from './quota-schema.ts';
 import type { DurationValue } from './scalars.ts';
@@ -245,7 +246,9 @@ class Effective {
 
   #tls(section: NonNullable<File['http']>['tls'], storage: StorageConfig): HttpConfig['tls'] {
     if (section === null || section === undefined) return undefined;
+    const acme = this.#acme(section, storage);
     if (section.auto === true) return this.#localTls(section, storage);
+    if (acme !== undefined) return acme;
     const certificate = orUndefined(section.certificate);
     const key = orUndefined(section.key);
     const clientCas = section.clientcas ?? [];
@@ -281,6 +284,25 @@ class Effective {
       named,
       ...spoken(section, this.#root, this.#findings),
       clientCas: clientCas.map((path) => resolve(path)),
+      clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
+    };
+  }
+
+  /** TLS by a directory's certificate. */
+  #acme(
+    section: NonNullable<NonNullable<File['http']>['tls']>,
+    { driver }: StorageConfig,
+  ): HttpConfig['tls'] {
+    const folder =
+      driver.kind === 'filesystem' ? join(driver.rootDirectory, STATE_FOLDER, 'acme') : undefined;
+    const tell = (path: Path, text: string) => this.#problem(['http', 'tls', ...path], text);
+    const acme = effectiveAcme(section, folder, tell);
+    if (acme === undefined) return undefined;
+    return {
+      ...acme,
+      named: namedCertificates(section),
+      ...spoken(section, this.#root, this.#findings),
+      clientCas: (section.clientcas ?? []).map((file) => resolve(file)),
       clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
     };
   }

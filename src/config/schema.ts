@@ -3,6 +3,7 @@
  * `unsupported.ts`; a setting moves here when it works. Bare keys (`key:`) count as left out everywhere.
  */
 import * as v from 'valibot';
+import { acmeSchema } from './acme-schema.ts';
 import { parsePrefix, parseProxy, parseServerName } from './addresses.ts';
 import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
@@ -76,6 +77,7 @@ const http = v.object({
       auto: v.nullish(flag()),
       names: v.nullish(listOf(text('a name or an address'))),
       constraints: v.nullish(listOf(text('a domain such as "local"'))),
+      letsencrypt: v.nullish(acmeSchema),
       plainaddr: v.nullish(text('a string such as ":5080"')),
       certificate: v.nullish(text('the path of a PEM file')),
       key: v.nullish(text('the path of a PEM file')),

@@ -61,10 +61,6 @@ export const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
   'http.http2': accept,
   'http.h2c': { effect: 'warn', asks: isEnabled },
   'http.debug': warn,
-  'http.tls.letsencrypt': {
-    effect: 'refuse',
-    advice: 'without it the registry would speak plain HTTP; give http.tls.certificate and http.tls.key',
-  },
 
   notifications: warn,
   redis: warn,

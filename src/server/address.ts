@@ -49,6 +49,7 @@ export function addressFailure(address: Address, error: unknown): AddressUnavail
  * whatever error code the system had last.
  */
 export async function isUnknownHost(hostname: string): Promise<boolean> {
+  if (hostname === '') return false;
   const { lookup } = await import('node:dns/promises');
   return lookup(hostname).then(
     () => false,

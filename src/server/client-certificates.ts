@@ -35,7 +35,6 @@ export function createTlsFront(
     ...contexts.serverOptions(),
     requestCert: true,
     rejectUnauthorized: clientAuth === 'require-and-verify',
-    ALPNProtocols: ['http/1.1'],
     handshakeTimeout: HANDSHAKE_MS,
   });
   front.on('secureConnection', (socket) => {

@@ -50,6 +50,12 @@ export interface PeerCertificate {
  */
 export type ClientAuth = 'request' | 'require-any' | 'verify-if-given' | 'require-and-verify';
 
+/**
+ * The certificate and key (one PEM text) for a handshake of ACME's tls-alpn-01 (RFC 8737) by that server name; undefined for
+ * a name that nobody asks about.
+ */
+export type AlpnChallenge = (serverName: string) => string | undefined;
+
 /** A certificate that is shown to clients that ask for one of its names. */
 export interface NamedCertificate extends ServerCertificate {
   /** DNS names in any case, also such as `*.example.com`. */
@@ -77,6 +83,8 @@ export interface TlsOptions extends ServerCertificates {
   readonly clientCas?: string;
   /** By default `require-and-verify`. */
   readonly clientAuth?: ClientAuth;
+  /** Node only: on Bun 1.4.4 no certificate can be chosen by the client's protocol, and it has no effect. */
+  readonly alpnChallenge?: AlpnChallenge;
 }
 
 export interface ListenOptions {

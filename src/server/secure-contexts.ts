@@ -1,5 +1,12 @@
 /** The TLS settings of a server of node:tls or node:https, on both runtimes. */
-import { createSecureContext, type SecureContext, type SecureContextOptions, type Server } from 'node:tls';
+import {
+  createSecureContext,
+  type SecureContext,
+  type SecureContextOptions,
+  type Server,
+  type TlsOptions as TlsServerOptions,
+} from 'node:tls';
+import { alpnOptions } from './alpn-challenge.ts';
 import type { ServerCertificate, ServerCertificates, TlsOptions } from './listener.ts';
 import { type CertificateNames, forName, namesOf } from './server-certificates.ts';
 
@@ -15,11 +22,10 @@ export class SecureContexts {
   }
 
   /** For `createServer`. */
-  serverOptions(): SecureContextOptions & {
-    SNICallback: (name: string, tell: (error: null, context?: SecureContext) => void) => void;
-  } {
+  serverOptions(): TlsServerOptions {
     return {
       ...this.#options(this.#tls),
+      ...alpnOptions(this.#tls.alpnChallenge),
       SNICallback: (name, tell) => tell(null, forName(this.#named, name)),
     };
   }

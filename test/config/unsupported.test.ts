@@ -2,17 +2,6 @@ import { describe, expect, test } from 'bun:test';
 import { load, minimal } from './config-file.ts';
 
 describe('what would open what the operator closed is refused', () => {
-  const lines: readonly (readonly [line: string, problem: string])[] = [
-    [
-      'http: {tls: {letsencrypt: {cachefile: c}}}',
-      '14: http.tls.letsencrypt: is not supported yet: without it the registry would speak plain HTTP; ' +
-        'give http.tls.certificate and http.tls.key',
-    ],
-  ];
-  test.each(lines)('%s', async (line, problem) => {
-    expect((await load(minimal(line))).problems).toEqual([`config.yml:3:${problem}`]);
-  });
-
   test.each(['s3', 's3: {bucket: b}', 'azure', 'gcs', 'swift', 'oss'])('storage: %s', async (driver) => {
     const yaml = `version: 0.1\nstorage:\n  ${driver.includes(':') ? driver : `${driver}:`}\n`;
     const { problems } = await load(yaml);

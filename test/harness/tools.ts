@@ -15,6 +15,7 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   ip: 'iproute2',
   ldapadd: 'ldap-utils',
   nginx: 'nginx-light',
+  'pebble-challtestsrv': 'pebble',
   slapadd: 'slapd',
   sysctl: 'procps',
 };
