@@ -2,7 +2,6 @@
 import type { Config } from './config/config.ts';
 import type { StorageDriver } from './drivers/driver.ts';
 import type { Logger } from './log.ts';
-import type { RepositoryName } from './oci/name.ts';
 import { type Quota, QuotaRules } from './oci/quota.ts';
 import type { Registry } from './oci/registry.ts';
 import { Allowance } from './policy/allowance.ts';
@@ -26,13 +25,13 @@ const OBJECTS_PER_SECOND = 20_000;
 
 /** Puts quotas around the registry, which comes back as it is where there are none. */
 export function wireQuotas(
-  { quotas = [], storage }: Pick<Config, 'quotas' | 'storage'>,
+  { quotas = [] }: Pick<Config, 'quotas'>,
   driver: StorageDriver,
   own: Registry,
-  isOwn: (name: RepositoryName) => boolean,
+  { isOwn, readOnly }: { readonly isOwn: Counted['isOwn']; readonly readOnly: () => boolean },
   log: Logger,
 ): { readonly registry: Registry; readonly stop: () => void } {
-  if (quotas.length === 0 || storage.readOnly) return { registry: own, stop: () => undefined };
+  if (quotas.length === 0) return { registry: own, stop: () => undefined };
   const rules = new QuotaRules(quotas);
   const objects = new Objects(driver);
   const controller = new AbortController();
@@ -48,7 +47,7 @@ export function wireQuotas(
     const mine = rules.of(name);
     return mine.length === 0 ? undefined : new Allowance(tools, name, mine);
   });
-  const stopCounting = recountNowAndThen(context, counted);
+  const stopCounting = recountNowAndThen(context, counted, readOnly);
   return {
     registry,
     stop() {
@@ -110,12 +109,12 @@ class FirstCounts {
 }
 
 /** Counts everything soon after the start, as the machine may have gone down, and then at an interval. */
-function recountNowAndThen(context: JobContext, counted: Counted): () => void {
+function recountNowAndThen(context: JobContext, counted: Counted, readOnly: () => boolean): () => void {
   const startedAt = Date.now();
   let running = false;
   // Each worker comes to this; what one of them has counted the others leave.
   const round = async (since: number): Promise<void> => {
-    if (running) return;
+    if (running || readOnly()) return;
     running = true;
     try {
       await usage(context, { ...counted, update: true, quotasOnly: true, since });

@@ -5,10 +5,13 @@ import { cachedNames } from './app-proxy.ts';
 import type { Config } from './config/config.ts';
 import type { Logger } from './log.ts';
 import type { JobEvent, JobOutcome } from './server/job-messages.ts';
+import { QuotaRules } from './oci/quota.ts';
 import type { Objects } from './store/objects.ts';
 import { type Job, JobBusy, type JobContext, type JobItem, type JobSummary } from './upkeep/job.ts';
 import { pacer, type PaceLimits } from './upkeep/pace.ts';
 import { collect } from './upkeep/collect.ts';
+import type { Counted } from './upkeep/recount.ts';
+import { usage } from './upkeep/usage.ts';
 import { uploads } from './upkeep/purge-uploads.ts';
 
 /** Runs a job as it was asked for. @throws v.ValiError when what was asked for is not understood */
@@ -34,6 +37,23 @@ function define<const S extends v.GenericSchema, Options>(
 
 const dryRun = v.optional(v.boolean(), false);
 
+/** Collects, and then has the quotas know what has gone. */
+const collectAndCount: Job<
+  Parameters<typeof collect>[1] & { readonly counted: Counted | undefined }
+> = async (context, { counted, ...options }) => {
+  const summary = await collect(context, options);
+  if (counted === undefined || options.dryRun) return summary;
+  await usage({ ...context, report: () => undefined }, { ...counted, update: true, quotasOnly: true });
+  return summary;
+};
+
+/** What has to be known to count the quotas; undefined where there are none. */
+function countedOf(config: Config): Counted | undefined {
+  if (config.quotas === undefined) return undefined;
+  const isCached = cachedNames(config);
+  return { rules: new QuotaRules(config.quotas), isOwn: (name) => !isCached(name) };
+}
+
 /** Every job by its name. What may be asked of one is plain JSON, since it comes through the admin socket. */
 export const JOBS = {
   gc: define(
@@ -42,7 +62,7 @@ export const JOBS = {
       removeUntagged: v.optional(v.boolean()),
       graceMs: v.optional(v.pipe(v.number(), v.minValue(0))),
     }),
-    collect,
+    collectAndCount,
     (config, asked) => {
       const { removeUntagged, graceMs } = config.garbageCollector;
       const untaggedMs = (asked.removeUntagged ?? removeUntagged) ? 0 : undefined;
@@ -51,6 +71,7 @@ export const JOBS = {
         graceMs: asked.graceMs ?? graceMs,
         untaggedAfterMs: () => untaggedMs,
         isCached: cachedNames(config),
+        counted: countedOf(config),
       };
     },
   ),

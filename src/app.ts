@@ -87,16 +87,16 @@ export function createApp(
   } = {},
 ): App {
   const driver = openStorage(config);
-  const isOwn = (name: RepositoryName) => proxy?.isCached(name) !== true;
-  let stopCounting = () => undefined as void;
-  const own = openOwnRegistry(config, driver, (local) => {
-    const counted = wireQuotas(config, driver, local, isOwn, log);
-    stopCounting = counted.stop;
-    return counted.registry;
-  });
   const writes = new WriteGate();
   if (config.storage.readOnly) writes.close();
   const readOnly = () => writes.isClosed;
+  const isOwn = (name: RepositoryName) => proxy?.isCached(name) !== true;
+  let stopCounting: () => void = () => undefined;
+  const own = openOwnRegistry(config, driver, (local) => {
+    const { registry: held, stop } = wireQuotas(config, driver, local, { isOwn, readOnly }, log);
+    stopCounting = stop;
+    return held;
+  });
   const proxy = wireProxy(config, driver, own, log, { peers, readOnly });
   const registry = proxy ?? own;
   const names =
@@ -151,15 +151,15 @@ function originReader({ http }: Config, log: Logger): NonNullable<HandlerOptions
   };
 }
 
-/** Our own repositories, with the rules that go for whoever changes them. What `around` puts around the store comes first. */
+/** Our own repositories, with the rules that go for whoever changes them. */
 export function openOwnRegistry(
   config: Config,
   driver: StorageDriver,
-  around: (local: Registry) => Registry = (local) => local,
+  held: (local: Registry) => Registry = (local) => local,
 ): GuardedRegistry {
   const { readOnly, deleteReferenced } = config.storage;
   const touchEveryMs = readOnly ? Number.POSITIVE_INFINITY : undefined;
-  return new GuardedRegistry(around(new LocalRegistry(driver, rulesOf(config), touchEveryMs)), {
+  return new GuardedRegistry(held(new LocalRegistry(driver, rulesOf(config), touchEveryMs)), {
     tags: new TagRules(config.tags),
     deleteReferenced,
   });
