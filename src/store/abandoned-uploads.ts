@@ -40,8 +40,8 @@ async function* uploadFolders(
   }
 }
 
-/** The later of its begin and its last write; 0 when it has neither. */
-async function lastTouched(objects: Objects, prefix: string): Promise<number> {
+/** The later of an upload's begin and its last write, in milliseconds since 1970; 0 when it has neither. */
+export async function lastTouched(objects: Objects, prefix: string): Promise<number> {
   const started = await objects.bytes(`${prefix}startedat`);
   const time = started === undefined ? Number.NaN : Date.parse(Buffer.from(started).toString());
   const written = (await findUploadFile(objects, prefix))?.modified ?? 0;

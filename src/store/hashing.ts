@@ -14,6 +14,8 @@ import type { Algorithm } from '../oci/digest.ts';
 const INLINE_LIMIT = 256 * 1024;
 /** Bytes that the writer may be ahead of the hash. */
 const MAX_LEAD = 8 * 1024 * 1024;
+/** Bytes of a file that are read at a time where the rate is bounded. */
+const PACED_STEP = 4 * 1024 * 1024;
 
 /** What the thread is told. Offsets and targets are in bytes from the file's begin. */
 export type ToHasher =
@@ -55,10 +57,24 @@ export class Hashing {
     return new Handover(algorithm, path, () => this.#chaser());
   }
 
-  /** The hexadecimal digest of the first `size` bytes of a file. */
-  async ofFile(algorithm: Algorithm, path: string, size: number): Promise<string> {
+  /**
+   * The hexadecimal digest of the first `size` bytes of a file. With `pace`, which waits as long as reading so many bytes
+   * more shall take, it is read in steps.
+   */
+  async ofFile(
+    algorithm: Algorithm,
+    path: string,
+    size: number,
+    pace?: (bytes: number) => Promise<void> | undefined,
+  ): Promise<string> {
     const chase = new Chase(this.#chaser(), algorithm, path);
     try {
+      for (let at = 0; pace !== undefined && at < size;) {
+        const step = Math.min(PACED_STEP, size - at);
+        await pace(step);
+        at += step;
+        await chase.advance(at);
+      }
       chase.skipTo(size);
       return await chase.digest();
     } finally {

@@ -11,6 +11,8 @@
  *       _entrepot/alone                                  * the owner, while a job has the storage to itself (storage-users.ts)
  *       _entrepot/read-only                              * JSON: that changes are refused, and why (notes.ts)
  *       _entrepot/jobs/<job>                             * JSON: the last run of a piece of upkeep (notes.ts)
+ *       _entrepot/quarantine/<alg>-<hex>[.n]             * bytes that are not what their digest says (quarantine.ts)
+ *       _entrepot/scrub/                                 * how far the scrub came, and its lease (upkeep/scrub-state.ts)
  *       _entrepot/cache/                                 * what the cache of other registries remembers (proxy/cache-state.ts)
  *       _entrepot/usage/<account>/                       * what quotas count (usage-ledger.ts)
  *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
@@ -64,13 +66,28 @@ export function trashKey(digest: Digest): string {
 /** What is counted for quotas; below it usage-ledger.ts says what there is. */
 export const USAGE = `${DRIVER_FOLDER}/usage/`;
 
+export const QUARANTINE = `${DRIVER_FOLDER}/quarantine/`;
+
+/** @param number tells further copies of the same digest apart */
+export function quarantineKey(digest: Digest, number = 0): string {
+  return `${QUARANTINE}${algorithmOf(digest)}-${hexOf(digest)}${number === 0 ? '' : `.${number}`}`;
+}
+
+/** Where the driver keeps what is being written, if it writes files. */
+export const TEMPORARY = `${DRIVER_FOLDER}/tmp/`;
+
+export const SCRUB = `${DRIVER_FOLDER}/scrub/`;
+
+/** All that is stored; see the tree above. */
+export const EVERYTHING = `${ROOT}/`;
+
+export const BLOBS = `${ROOT}/blobs/`;
+
 export const REPOSITORIES = `${ROOT}/repositories/`;
 
 function path(digest: Digest): string {
   return `${algorithmOf(digest)}/${hexOf(digest)}`;
 }
-
-export const BLOBS = `${ROOT}/blobs/`;
 
 export function blobKey(digest: Digest): string {
   const hex = hexOf(digest);

@@ -129,8 +129,10 @@ export async function deleteReferrer(
   await objects.driver.delete([referrerKey(name, subject, referrer)]);
 }
 
-/** What `referrerChange` wrote; undefined for anything else that lies there. */
-function parseDescriptor(bytes: Uint8Array | undefined): (Descriptor & { digest: Digest }) | undefined {
+/** The descriptor that `referrerChange` wrote; undefined for anything else that lies there. */
+export function parseDescriptor(
+  bytes: Uint8Array | undefined,
+): (Descriptor & { digest: Digest }) | undefined {
   try {
     const value = JSON.parse(Buffer.from(bytes ?? []).toString()) as Descriptor | null;
     return typeof value?.digest === 'string' && isDigest(value.digest)

@@ -1,0 +1,110 @@
+import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
+import { contentDigest } from '../store/content-digest.ts';
+import type { Hashing } from '../store/hashing.ts';
+import { BLOBS, blobKey, trashKey } from '../store/layout.ts';
+import type { Objects } from '../store/objects.ts';
+import { quarantine } from '../store/quarantine.ts';
+import type { JobContext } from './job.ts';
+import type { Fault, Faults } from './scrub-faults.ts';
+
+/** What all parts of a scrub share. */
+export interface ScrubTools extends Pick<JobContext, 'objects' | 'signal' | 'pace'> {
+  readonly faults: Faults;
+  readonly hashing: Hashing;
+}
+
+/** The parts that the blobs are in, as `<alg>/<xx>`, in the order in which they are read. */
+export async function blobParts({ objects, faults }: ScrubTools): Promise<readonly string[]> {
+  const parts: string[] = [];
+  for (const algorithm of await objects.names(BLOBS)) {
+    if (algorithm !== 'sha256' && algorithm !== 'sha512') {
+      faults.stray(`${BLOBS}${algorithm}`);
+      continue;
+    }
+    for (const name of await objects.names(`${BLOBS}${algorithm}/`)) {
+      if (/^[0-9a-f]{2}$/.test(name)) parts.push(`${algorithm}/${name}`);
+      else faults.stray(`${BLOBS}${algorithm}/${name}`);
+    }
+  }
+  return parts;
+}
+
+/** The digests of a part in their order. What does not belong there is told. */
+export async function* blobsOf(
+  { objects, faults }: ScrubTools,
+  part: string,
+  after: string,
+): AsyncIterable<Digest> {
+  const [algorithm, start = ''] = part.split('/');
+  for (const hex of await objects.names(`${BLOBS}${part}/`)) {
+    const digest = `${algorithm}:${hex}`;
+    if (`${part}/${hex}` <= after) continue;
+    if (isDigest(digest) && hex.startsWith(start)) yield digest;
+    else faults.stray(`${BLOBS}${part}/${hex}`);
+  }
+}
+
+/** The place of a digest in the order of `blobParts` and `blobsOf`. */
+export function positionOf(digest: Digest): string {
+  return `${algorithmOf(digest)}/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`;
+}
+
+/** Reads a digest's bytes and compares. */
+export async function lookAtBytes(tools: ScrubTools, digest: Digest): Promise<Fault | undefined> {
+  const { objects, faults, pace } = tools;
+  const key = blobKey(digest);
+  const seen = await objects.info(key);
+  if (seen === undefined) {
+    await pace(1);
+    for (const name of await objects.names(key.slice(0, -'data'.length))) {
+      if (name !== 'data') faults.stray(`${key.slice(0, -'data'.length)}${name}`);
+    }
+    return undefined;
+  }
+  await pace(1);
+  const state = await stateOf(tools, key, digest, seen.size);
+  if (state === 'right') {
+    faults.tally.blobs += 1;
+    faults.tally.bytes += seen.size;
+    return undefined;
+  }
+  const about = { digest, bytes: seen.size };
+  const isWrong = async (place: string) => (await stateOf(tools, place, digest, seen.size)) !== 'right';
+  const mend = async () => {
+    const place = await quarantine(objects, digest, seen, isWrong);
+    return place === undefined ? undefined : 'quarantined';
+  };
+  if (state === 'wrong') return { what: 'wrong digest', about, mend };
+  // A disk that cannot read it will not be able to tomorrow; whatever else keeps us from it may pass.
+  return {
+    what: 'unreadable',
+    about: { ...about, reason: state.reason },
+    ...(state.forGood ? { mend } : {}),
+  };
+}
+
+type State = 'right' | 'wrong' | { readonly reason: string; readonly forGood: boolean };
+
+async function stateOf(tools: ScrubTools, key: string, digest: Digest, size: number): Promise<State> {
+  const { objects, hashing, pace, signal } = tools;
+  const algorithm = algorithmOf(digest);
+  const reading = { algorithm, size, pace: (bytes: number) => pace(0, bytes), signal };
+  try {
+    const hex = await contentDigest(objects, hashing, key, reading);
+    return hex === undefined || hex === hexOf(digest) ? 'right' : 'wrong';
+  } catch (error) {
+    signal.throwIfAborted();
+    const reason = String(error);
+    return { reason, forGood: /\bEIO\b/.test(reason) };
+  }
+}
+
+/** How many bytes there are of a digest, also where they are on their way out; undefined when there are none. */
+export async function storedSize(objects: Objects, digest: Digest): Promise<number | undefined> {
+  // Looked at twice, as they may be moved between the two looks.
+  return (
+    (await objects.size(blobKey(digest))) ??
+    (await objects.size(trashKey(digest))) ??
+    (await objects.size(blobKey(digest)))
+  );
+}
