@@ -69,12 +69,7 @@ export class Hashing {
   ): Promise<string> {
     const chase = new Chase(this.#chaser(), algorithm, path);
     try {
-      for (let at = 0; pace !== undefined && at < size;) {
-        const step = Math.min(PACED_STEP, size - at);
-        await pace(step);
-        at += step;
-        await chase.advance(at);
-      }
+      if (pace !== undefined) await advanceSlowly(chase, size, pace);
       chase.skipTo(size);
       return await chase.digest();
     } finally {
@@ -85,6 +80,19 @@ export class Hashing {
   #chaser(): HashThread {
     if (this.#thread === undefined || this.#thread.dead) this.#thread = new HashThread();
     return this.#thread;
+  }
+}
+
+async function advanceSlowly(
+  chase: Chase,
+  size: number,
+  pace: (bytes: number) => Promise<void> | undefined,
+): Promise<void> {
+  for (let at = 0; at < size;) {
+    const step = Math.min(PACED_STEP, size - at);
+    await pace(step);
+    at += step;
+    await chase.advance(at);
   }
 }
 

@@ -1,17 +1,9 @@
 import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import { contentDigest } from '../store/content-digest.ts';
-import type { Hashing } from '../store/hashing.ts';
-import { BLOBS, blobKey, trashKey } from '../store/layout.ts';
-import type { Objects } from '../store/objects.ts';
+import { BLOBS, blobKey } from '../store/layout.ts';
 import { quarantine } from '../store/quarantine.ts';
-import type { JobContext } from './job.ts';
-import type { Fault, Faults } from './scrub-faults.ts';
-
-/** What all parts of a scrub share. */
-export interface ScrubTools extends Pick<JobContext, 'objects' | 'signal' | 'pace'> {
-  readonly faults: Faults;
-  readonly hashing: Hashing;
-}
+import type { Fault } from './scrub-faults.ts';
+import type { ScrubTools } from './scrub-tools.ts';
 
 /** The parts that the blobs are in, as `<alg>/<xx>`, in the order in which they are read. */
 export async function blobParts({ objects, faults }: ScrubTools): Promise<readonly string[]> {
@@ -97,14 +89,4 @@ async function stateOf(tools: ScrubTools, key: string, digest: Digest, size: num
     const reason = String(error);
     return { reason, forGood: /\bEIO\b/.test(reason) };
   }
-}
-
-/** How many bytes there are of a digest, also where they are on their way out; undefined when there are none. */
-export async function storedSize(objects: Objects, digest: Digest): Promise<number | undefined> {
-  // Looked at twice, as they may be moved between the two looks.
-  return (
-    (await objects.size(blobKey(digest))) ??
-    (await objects.size(trashKey(digest))) ??
-    (await objects.size(blobKey(digest)))
-  );
 }

@@ -3,8 +3,8 @@ import { isRepositoryName } from '../oci/name.ts';
 import { isRunning } from '../process-identity.ts';
 import { abandonedUploads, lastTouched } from '../store/abandoned-uploads.ts';
 import { DRIVER_FOLDER, EVERYTHING, QUARANTINE, REPOSITORIES, TEMPORARY } from '../store/layout.ts';
-import type { ScrubTools } from './scrub-blobs.ts';
 import type { Fault } from './scrub-faults.ts';
+import type { ScrubTools } from './scrub-tools.ts';
 
 /** A file of a process of which nothing is known, and that nobody has written to for so long (milliseconds). */
 const ABANDONED_AFTER = 3600_000;

@@ -3,9 +3,8 @@ import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts';
 import { contentDigest } from '../store/content-digest.ts';
 import { blobKey, type LinkKind, linkKey, trashedLinkKey } from '../store/layout.ts';
 import { presentLink } from '../store/links.ts';
-import { storedSize } from './scrub-blobs.ts';
 import type { Fault } from './scrub-faults.ts';
-import type { RepositoryTools } from './scrub-repository.ts';
+import { type RepositoryTools, storedSize } from './scrub-tools.ts';
 
 /** Looks at a link of a repository, and whether there is anything behind it. */
 export async function lookAtLink(

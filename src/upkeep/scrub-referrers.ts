@@ -1,11 +1,10 @@
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { readStoredManifest } from '../oci/stored-manifest.ts';
-import { blobKey, referrerKey, repositoryPrefix, revisionLinkKey, trashedLinkKey } from '../store/layout.ts';
+import { blobKey, referrerKey, repositoryPrefix } from '../store/layout.ts';
 import { subjectOf } from '../store/linked-manifests.ts';
 import { parseDescriptor, referrerChange } from '../store/referrers.ts';
-import { storedSize } from './scrub-blobs.ts';
 import type { Fault } from './scrub-faults.ts';
-import type { RepositoryTools } from './scrub-repository.ts';
+import { hasManifest, type RepositoryTools } from './scrub-tools.ts';
 
 /** A line of the index of referrers. */
 export interface ReferrerEntry {
@@ -43,7 +42,7 @@ export async function lookAtReferrer(
   if (bytes === undefined) return undefined;
   const about = { repository: name, digest, subject };
   const descriptor = parseDescriptor(bytes);
-  const there = await isThere(tools, digest);
+  const there = await hasManifest(tools, digest);
   if (there && descriptor?.digest === digest) return undefined;
   const mend = async () => {
     await objects.driver.delete([key]);
@@ -54,17 +53,9 @@ export async function lookAtReferrer(
   return { what: there ? 'damaged referrer' : 'orphan referrer', about, mend };
 }
 
-async function isThere({ objects, name }: RepositoryTools, digest: Digest): Promise<boolean> {
-  const target =
-    (await objects.link(revisionLinkKey(name, digest))) ??
-    (await objects.link(trashedLinkKey(name, 'revisions', digest))) ??
-    (await objects.link(revisionLinkKey(name, digest)));
-  return target !== undefined && (await storedSize(objects, target)) !== undefined;
-}
-
 async function rewrite(tools: RepositoryTools, subject: Digest, digest: Digest): Promise<boolean> {
   const { objects, name } = tools;
-  const bytes = (await isThere(tools, digest)) ? await objects.bytes(blobKey(digest)) : undefined;
+  const bytes = (await hasManifest(tools, digest)) ? await objects.bytes(blobKey(digest)) : undefined;
   if (bytes === undefined) return false;
   try {
     const manifest = readStoredManifest(bytes);

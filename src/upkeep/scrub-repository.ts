@@ -2,43 +2,30 @@
 import type { Descriptor } from '../oci/descriptor.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { MAX_MANIFEST_BYTES, type Manifest, mayBeAbsent } from '../oci/manifest.ts';
-import { isTag, type RepositoryName } from '../oci/name.ts';
+import { isTag } from '../oci/name.ts';
 import { readStoredManifest } from '../oci/stored-manifest.ts';
 import {
   blobKey,
   layersPrefix,
   type LinkKind,
-  linkKey,
   linksPrefix,
   referrerKey,
   repositoryMarkKey,
   repositoryPrefix,
   tagsPrefix,
-  trashedLinkKey,
   trashKey,
 } from '../store/layout.ts';
 import { subjectOf } from '../store/linked-manifests.ts';
-import type { ManifestRules } from '../store/manifest-rules.ts';
 import { referrerChange } from '../store/referrers.ts';
-import { lookAtBytes, type ScrubTools, storedSize } from './scrub-blobs.ts';
+import { lookAtBytes } from './scrub-blobs.ts';
 import type { Fault, FaultKind } from './scrub-faults.ts';
 import { lookAtLink } from './scrub-links.ts';
 import { lookAtReferrer, referrerEntries } from './scrub-referrers.ts';
 import { lookAtTag } from './scrub-tags.ts';
+import { linkTarget, type RepositoryTools, type ScrubTools, storedSize } from './scrub-tools.ts';
 
 /** Larger ones than any registry takes are not read into memory. */
 const MOST_BYTES = 4 * MAX_MANIFEST_BYTES;
-
-export interface RepositoryTools extends ScrubTools {
-  readonly name: RepositoryName;
-  /** Whether it is a copy of another registry's, of which the rest comes when it is asked for. */
-  readonly onDemand: boolean;
-  readonly rules: Pick<ManifestRules, 'enabled' | 'requireChild'>;
-  /** Whether all blobs were read in this round already. */
-  readonly bytesKnown: boolean;
-  /** Fetches content anew from where the repository is a copy of. */
-  readonly repairFrom: (kind: LinkKind, digest: Digest) => Promise<boolean>;
-}
 
 /** Digests of manifests whose bytes or links turned out to be doubtful, so that tags that lead to them are too. */
 type Doubtful = Set<Digest>;
@@ -160,19 +147,6 @@ async function scrubReference(
 
 const BLOB_LINKS: readonly LinkKind[] = ['layers', 'revisions'];
 const CHILD_LINKS: readonly LinkKind[] = ['revisions', 'layers'];
-
-/** The digest that a link names, also one that is on its way out; undefined where there is none, or a damaged one. */
-async function linkTarget(
-  { objects, name }: Pick<RepositoryTools, 'objects' | 'name'>,
-  kind: LinkKind,
-  digest: Digest,
-): Promise<Digest | undefined> {
-  return (
-    (await objects.link(linkKey(name, kind, digest))) ??
-    (await objects.link(trashedLinkKey(name, kind, digest))) ??
-    objects.link(linkKey(name, kind, digest))
-  );
-}
 
 /** undefined where there is none, or one that cannot be read as a manifest. */
 async function readManifest(

@@ -1,12 +1,11 @@
 import type { Digest } from '../oci/digest.ts';
 import type { Tag } from '../oci/name.ts';
 import { isDigest } from '../oci/digest.ts';
-import { revisionLinkKey, tagCurrentKey, tagLockKey, tagPrefix, trashedLinkKey } from '../store/layout.ts';
+import { tagCurrentKey, tagLockKey, tagPrefix } from '../store/layout.ts';
 import { withLocks } from '../store/locks.ts';
 import { deleteTagWhere } from '../store/tags.ts';
-import { storedSize } from './scrub-blobs.ts';
 import type { Fault } from './scrub-faults.ts';
-import type { RepositoryTools } from './scrub-repository.ts';
+import { hasManifest, type RepositoryTools } from './scrub-tools.ts';
 
 /** Looks at a tag, and whether the manifest that it points at is there. */
 export async function lookAtTag(tools: RepositoryTools, tag: Tag): Promise<Fault | undefined> {
@@ -44,12 +43,4 @@ function rewriteTag(tools: RepositoryTools, tag: Tag): Promise<string | undefine
     await objects.writeLink(key, only);
     return 'rewritten';
   });
-}
-
-async function hasManifest({ objects, name }: RepositoryTools, digest: Digest): Promise<boolean> {
-  const target =
-    (await objects.link(revisionLinkKey(name, digest))) ??
-    (await objects.link(trashedLinkKey(name, 'revisions', digest))) ??
-    (await objects.link(revisionLinkKey(name, digest)));
-  return target !== undefined && (await storedSize(objects, target)) !== undefined;
 }

@@ -14,10 +14,11 @@ import { blobKey, type LinkKind } from '../store/layout.ts';
 import { withLease } from '../store/locks.ts';
 import type { ManifestRules } from '../store/manifest-rules.ts';
 import type { Job, JobContext, JobSummary } from './job.ts';
-import { blobParts, blobsOf, lookAtBytes, positionOf, type ScrubTools } from './scrub-blobs.ts';
+import { blobParts, blobsOf, lookAtBytes, positionOf } from './scrub-blobs.ts';
 import { Faults, NOTHING } from './scrub-faults.ts';
 import { countQuarantine, scrubLeftovers } from './scrub-leftovers.ts';
 import { scrubRepository } from './scrub-repository.ts';
+import type { ScrubTools } from './scrub-tools.ts';
 import {
   type Phase,
   PHASES,
