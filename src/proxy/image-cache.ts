@@ -121,6 +121,25 @@ export class ImageCache implements CacheControl {
     };
   }
 
+  /**
+   * Fetches one piece of content that is not here any more, or was put aside because it was damaged.
+   * @returns whether it is here now; not where the upstream does not have it, or cannot be asked
+   */
+  async refetch(name: RepositoryName, kind: CachedContent['kind'], digest: Digest): Promise<boolean> {
+    const place = this.#options.placeOf(name);
+    if (place === undefined) return false;
+    try {
+      if (kind === 'manifests') await new CachedManifests(place).get(digest);
+      else await fetchBlob(place, digest);
+      const { blobs, manifests } = place.local;
+      return (await found(kind === 'manifests' ? manifests.get(digest) : blobs.stat(digest))) !== undefined;
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#options.log.warn(`${name}: content could not be fetched again`, { digest, reason });
+      return false;
+    }
+  }
+
   async #digestsOf(place: CachedPlace, reference: Tag | Digest): Promise<ReadonlySet<Digest>> {
     const digest = await lastKnown(place, reference);
     if (digest === undefined) throw unknownManifest(reference);

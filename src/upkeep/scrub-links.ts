@@ -27,7 +27,7 @@ export async function lookAtLink(
   if ((await storedSize(objects, target)) !== undefined) return undefined;
   // Where everybody who needs it at this moment, because he brings the bytes, finds it (store/links.ts).
   const begin = async () => {
-    if (await tools.repairFrom(kind, digest)) return;
+    await tools.repairFrom(kind, digest);
     if ((await storedSize(objects, target)) === undefined && (await objects.link(key)) === target)
       await objects.move(key, trashedLinkKey(name, kind, digest));
   };

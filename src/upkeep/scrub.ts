@@ -46,6 +46,8 @@ export interface ScrubOptions {
   readonly uploadAgeMs: number;
   /** Milliseconds between two looks at what seems wrong. */
   readonly settleMs?: number;
+  /** Milliseconds between two notes of how far it came. */
+  readonly noteEveryMs?: number;
   /** What the registry asks of a manifest: what it does not ask for may be missing. */
   readonly rules: Pick<ManifestRules, 'enabled' | 'requireChild'>;
   /** Whether a repository is a copy of another registry's, of which the rest comes when it is asked for. */
@@ -56,8 +58,10 @@ export interface ScrubOptions {
 
 /** How long something that seems wrong may be a push under way, in milliseconds. */
 const SETTLE = 3_000;
-/** How often it is noted how far the round came: after so many milliseconds, or bytes. */
-const NOTE_EVERY = 30_000;
+/** How often it is noted how far the round came, in milliseconds. */
+const NOTE_EVERY = 5_000;
+/** How long nothing else gets a turn, in milliseconds. */
+const BREATHE_EVERY = 10;
 const PAGE = 100;
 
 /** A scrub is under way in another process. */
@@ -101,6 +105,7 @@ class Scrub {
   #phase: Phase;
   #at: string;
   #noted = Date.now();
+  #breathed = Date.now();
   readonly #bytesBefore: number;
 
   constructor(context: JobContext, options: ScrubOptions, state: ScrubState) {
@@ -114,7 +119,8 @@ class Scrub {
     const settleMs = context.exclusive ? 0 : (options.settleMs ?? SETTLE);
     const faults = new Faults(context, { repair: options.repair, settleMs, tally: round?.tally ?? NOTHING });
     this.#bytesBefore = faults.tally.bytes;
-    const { objects, signal, pace } = context;
+    const { objects, signal } = context;
+    const pace = (looks: number, bytes?: number) => context.pace(looks, bytes) ?? this.#breathe();
     this.#tools = { objects, signal, pace, faults, hashing: new Hashing() };
   }
 
@@ -137,6 +143,17 @@ class Scrub {
     this.#state = { verified, last };
     await this.#write();
     return summary;
+  }
+
+  /** A storage that answers at once would leave no room for timers and signals. */
+  #breathe(): Promise<void> | undefined {
+    if (Date.now() - this.#breathed < BREATHE_EVERY) return undefined;
+    return new Promise((resolve) =>
+      setImmediate(() => {
+        this.#breathed = Date.now();
+        resolve();
+      }),
+    );
   }
 
   #enter(phase: Phase): void {
@@ -225,7 +242,8 @@ class Scrub {
   }
 
   async #noteSoon(): Promise<void> {
-    if (Date.now() - this.#noted >= NOTE_EVERY && this.#tools.faults.settled) await this.#note();
+    const { noteEveryMs = NOTE_EVERY } = this.#options;
+    if (Date.now() - this.#noted >= noteEveryMs && this.#tools.faults.settled) await this.#note();
   }
 
   async #note(): Promise<void> {
