@@ -8,7 +8,7 @@
  */
 import type { Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
-import { listRepositories } from '../store/catalog.ts';
+import { allRepositories } from '../store/catalog.ts';
 import { Hashing } from '../store/hashing.ts';
 import { blobKey, type LinkKind } from '../store/layout.ts';
 import { withLease } from '../store/locks.ts';
@@ -60,9 +60,6 @@ export interface ScrubOptions {
 const SETTLE = 3_000;
 /** How often it is noted how far the round came, in milliseconds. */
 const NOTE_EVERY = 5_000;
-/** How long nothing else gets a turn, in milliseconds. */
-const BREATHE_EVERY = 10;
-const PAGE = 100;
 
 /** A scrub is under way in another process. */
 export class ScrubUnderWay extends Error {
@@ -105,7 +102,6 @@ class Scrub {
   #phase: Phase;
   #at: string;
   #noted = Date.now();
-  #breathed = Date.now();
   readonly #bytesBefore: number;
 
   constructor(context: JobContext, options: ScrubOptions, state: ScrubState) {
@@ -119,8 +115,7 @@ class Scrub {
     const settleMs = context.exclusive ? 0 : (options.settleMs ?? SETTLE);
     const faults = new Faults(context, { repair: options.repair, settleMs, tally: round?.tally ?? NOTHING });
     this.#bytesBefore = faults.tally.bytes;
-    const { objects, signal } = context;
-    const pace = (looks: number, bytes?: number) => context.pace(looks, bytes) ?? this.#breathe();
+    const { objects, signal, pace } = context;
     this.#tools = { objects, signal, pace, faults, hashing: new Hashing() };
   }
 
@@ -143,17 +138,6 @@ class Scrub {
     this.#state = { verified, last };
     await this.#write();
     return summary;
-  }
-
-  /** A storage that answers at once would leave no room for timers and signals. */
-  #breathe(): Promise<void> | undefined {
-    if (Date.now() - this.#breathed < BREATHE_EVERY) return undefined;
-    return new Promise((resolve) =>
-      setImmediate(() => {
-        this.#breathed = Date.now();
-        resolve();
-      }),
-    );
   }
 
   #enter(phase: Phase): void {
@@ -209,35 +193,28 @@ class Scrub {
     const { rules, newerThanMs, unreadForMs, repair, repairFrom } = this.#options;
     const { isOnDemand = () => false } = this.#options;
     const bytesKnown = newerThanMs === undefined && unreadForMs === undefined;
-    for (let done = 0; ;) {
-      const last = this.#at;
-      const page = await listRepositories(this.#tools.objects, {
-        limit: PAGE,
-        signal,
-        ...(last === '' ? {} : { last }),
-      });
-      for (const name of page.items) {
-        signal.throwIfAborted();
-        const onDemand = isOnDemand(name);
-        if (onDemand === (phase === 'cached')) {
-          const fetchAnew = async (kind: LinkKind, digest: Digest) =>
-            onDemand && repair && (await repairFrom?.(name, kind, digest)) === true;
-          await scrubRepository({
-            ...this.#tools,
-            name,
-            onDemand,
-            rules,
-            bytesKnown,
-            repairFrom: fetchAnew,
-          });
-          done += 1;
-          this.#context.progress(`${phase} repositories`, done);
-        }
-        await faults.settleSoon();
-        this.#at = name;
-        await this.#noteSoon();
+    let done = 0;
+    const last = this.#at === '' ? undefined : (this.#at as RepositoryName);
+    for await (const name of allRepositories(this.#tools.objects, { last, signal })) {
+      signal.throwIfAborted();
+      const onDemand = isOnDemand(name);
+      if (onDemand === (phase === 'cached')) {
+        const fetchAnew = async (kind: LinkKind, digest: Digest) =>
+          onDemand && repair && (await repairFrom?.(name, kind, digest)) === true;
+        await scrubRepository({
+          ...this.#tools,
+          name,
+          onDemand,
+          rules,
+          bytesKnown,
+          repairFrom: fetchAnew,
+        });
+        done += 1;
+        this.#context.progress(`${phase} repositories`, done);
       }
-      if (!page.more) return;
+      await faults.settleSoon();
+      this.#at = name;
+      await this.#noteSoon();
     }
   }
 

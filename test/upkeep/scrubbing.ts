@@ -6,6 +6,7 @@ import { blobKey } from '../../src/store/layout.ts';
 import { LocalRegistry } from '../../src/store/local-registry.ts';
 import { Objects } from '../../src/store/objects.ts';
 import type { JobContext, JobItem, JobSummary } from '../../src/upkeep/job.ts';
+import { pacer } from '../../src/upkeep/pace.ts';
 import { scrub, type ScrubOptions } from '../../src/upkeep/scrub.ts';
 import { RULES } from '../store/subject.ts';
 
@@ -32,7 +33,7 @@ export function contextOf(
     exclusive: false,
     progress: ignore,
     report: (item) => void items.push(item),
-    pace: ignore,
+    pace: pacer({}, new AbortController().signal),
     items,
     ...more,
   };
