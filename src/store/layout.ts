@@ -13,6 +13,7 @@
  *       _entrepot/jobs/<job>                             * JSON: the last run of a piece of upkeep (notes.ts)
  *       _entrepot/quarantine/<alg>-<hex>[.n]             * bytes that are not what their digest says (quarantine.ts)
  *       _entrepot/scrub/                                 * how far the scrub came, and its lease (upkeep/scrub-state.ts)
+ *       _entrepot/pulls/                                 * when what was last pulled, if that matters (pull-notes.ts)
  *       _entrepot/cache/                                 * what the cache of other registries remembers (proxy/cache-state.ts)
  *       _entrepot/usage/<account>/                       * what quotas count (usage-ledger.ts)
  *       blobs/<alg>/<xx>/<hex>/data                        the bytes of a blob or manifest; xx = first two of hex
@@ -77,6 +78,17 @@ export function quarantineKey(digest: Digest, number = 0): string {
 export const TEMPORARY = `${DRIVER_FOLDER}/tmp/`;
 
 export const SCRUB = `${DRIVER_FOLDER}/scrub/`;
+
+export const PULLS = `${DRIVER_FOLDER}/pulls/`;
+
+/** Of the notes of a repository's pulls. */
+export function pullNotesPrefix(name: RepositoryName): string {
+  return `${PULLS}${name}/_manifests/`;
+}
+
+export function pullNoteKey(name: RepositoryName, digest: Digest): string {
+  return `${pullNotesPrefix(name)}${algorithmOf(digest)}-${hexOf(digest)}`;
+}
 
 /** All that is stored; see the tree above. */
 export const EVERYTHING = `${ROOT}/`;

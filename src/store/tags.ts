@@ -183,6 +183,9 @@ export async function writeTags(
       tags.map((tag) => objects.hasSettledLink(tagCurrentKey(name, tag), digest)),
     );
     const moved = tags.filter((_, index) => settled[index] !== true);
+    // A tag's age counts from its last push (upkeep/retention.ts), also of what it points at already.
+    const stayed = tags.filter((_, index) => settled[index] === true);
+    for (const tag of stayed) await objects.touch(tagCurrentKey(name, tag)).catch(() => undefined);
     try {
       await objects.commit(moved.map((tag) => ({ write: tagCurrentKey(name, tag), bytes })));
     } catch (error) {
