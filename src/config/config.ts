@@ -12,6 +12,9 @@ export interface Config {
   /** Left out, no other registry is cached. */
   readonly proxy?: ProxyConfig;
   readonly garbageCollector: GarbageCollectorConfig;
+  readonly scrub: ScrubConfig;
+  /** Left out, all tags stay. */
+  readonly retention?: RetentionConfig;
   /** Where the server that runs is asked for upkeep: the absolute path of a socket; left out, nowhere. */
   readonly admin: { readonly socket?: string };
   /** What repositories may hold; every one that matches goes. Left out, there is no limit. */
@@ -243,6 +246,41 @@ export interface GarbageCollectorConfig extends TimetableConfig {
   readonly graceMs: number;
   /** Most objects that are looked at in a second; 0 for no limit. */
   readonly rate: number;
+}
+
+export interface ScrubConfig extends TimetableConfig {
+  /** Whether it runs by itself. */
+  readonly enabled: boolean;
+  /** Most bytes that are read in a second; 0 for no limit. */
+  readonly rate: number;
+  /** Whether it repairs when it runs by itself. */
+  readonly repair: boolean;
+}
+
+export interface RetentionConfig extends TimetableConfig {
+  /** Whether the rules are applied without being asked to. */
+  readonly enabled: boolean;
+  /** Of a repository the first rule counts that names it. */
+  readonly rules: readonly RetentionRuleConfig[];
+}
+
+/** See upkeep/retention-rules.ts. Times are in milliseconds. */
+export interface RetentionRuleConfig {
+  readonly repositories: readonly string[];
+  readonly except?: readonly string[];
+  /** Left out, all tags where there is a `keep`, and none where there is not. */
+  readonly delete?: readonly string[];
+  readonly keep: readonly RetentionKeepConfig[];
+  readonly untaggedAfterMs?: number;
+}
+
+export interface RetentionKeepConfig {
+  readonly tags?: readonly string[];
+  readonly except?: readonly string[];
+  readonly newest?: number;
+  readonly by?: 'push' | 'version';
+  readonly pushedWithinMs?: number;
+  readonly pulledWithinMs?: number;
 }
 
 export interface ValidationConfig {

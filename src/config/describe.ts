@@ -7,6 +7,9 @@ import type {
   HttpConfig,
   ProxyConfig,
   QuotaConfig,
+  RetentionConfig,
+  ScrubConfig,
+  TimetableConfig,
   UpstreamConfig,
   StorageConfig,
   TlsConfig,
@@ -34,6 +37,8 @@ export function describeConfig(config: Config): string {
     http: http(config.http),
     ...(config.proxy === undefined ? {} : { proxy: proxy(config.proxy) }),
     garbage_collector: garbageCollector(config.garbageCollector),
+    scrub: scrub(config.scrub),
+    ...(config.retention === undefined ? {} : { retention: retention(config.retention) }),
     admin: { socket: config.admin.socket ?? 'off' },
     ...(config.quotas === undefined ? {} : { quotas: config.quotas.map(quota) }),
     ...(config.mdns === undefined ? {} : { mdns: { enabled: true, name: config.mdns.name } }),
@@ -86,6 +91,33 @@ function garbageCollector(section: GarbageCollectorConfig) {
     remove_untagged: removeUntagged,
     grace: formatDuration(graceMs),
     rate,
+  };
+}
+
+function scrub({ enabled, rate, repair, ...when }: ScrubConfig) {
+  return { enabled, ...timetable(when), rate, repair };
+}
+
+function retention({ enabled, rules, ...when }: RetentionConfig) {
+  return {
+    enabled,
+    ...timetable(when),
+    rules: rules.map(({ keep, untaggedAfterMs, ...rule }) => ({
+      ...rule,
+      keep: keep.map(({ pushedWithinMs, pulledWithinMs, ...one }) => ({
+        ...one,
+        ...(pushedWithinMs === undefined ? {} : { pushed_within: formatDuration(pushedWithinMs) }),
+        ...(pulledWithinMs === undefined ? {} : { pulled_within: formatDuration(pulledWithinMs) }),
+      })),
+      ...(untaggedAfterMs === undefined ? {} : { untagged: formatDuration(untaggedAfterMs) }),
+    })),
+  };
+}
+
+function timetable({ intervalMs, window }: TimetableConfig) {
+  return {
+    interval: formatDuration(intervalMs),
+    ...(window === undefined ? {} : { window: formatWindow(window) }),
   };
 }
 

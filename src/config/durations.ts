@@ -34,6 +34,13 @@ export function parseDuration(text: string): number | undefined {
   return inRange(text.startsWith('-') ? -total : total);
 }
 
+/** Reads a duration that may also be whole days or weeks: `14d`, `2w`. @returns milliseconds, an integer; undefined when it is none */
+export function parseAge(text: string): number | undefined {
+  const [, count, unit] = /^(\d{1,5})([dw])$/.exec(text.trim()) ?? [];
+  if (count === undefined) return parseDuration(text.trim());
+  return Number(count) * (unit === 'w' ? 7 : 1) * 86_400_000;
+}
+
 /**
  * A number without a unit, which `registry:2` takes as nanoseconds.
  * @returns milliseconds, an integer; undefined when it is out of range

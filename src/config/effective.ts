@@ -16,6 +16,7 @@ import { namedCertificates, spoken } from './effective-tls.ts';
 import { DEFAULT_PROXY, EffectiveProxy, type SaidProxy } from './effective-proxy.ts';
 import { effectiveCollector, millisecondsOf } from './effective-upkeep.ts';
 import { effectiveAcme } from './effective-acme.ts';
+import { effectiveRetention, effectiveScrub } from './effective-retention.ts';
 import type { Findings } from './findings.ts';
 import { effectiveQuotas } from './quota-schema.ts';
 import type { DurationValue } from './scalars.ts';
@@ -80,6 +81,8 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     http,
     ...(proxy === undefined ? {} : { proxy }),
     garbageCollector: effectiveCollector(file.garbage_collector ?? {}, defaults.collect, root, findings),
+    scrub: effectiveScrub(file.scrub ?? {}, root, findings),
+    ...(file.retention ? { retention: effectiveRetention(file.retention, root, findings) } : {}),
     admin: told.admin(file.admin ?? {}, storage),
     ...(file.quotas ? { quotas: effectiveQuotas(file.quotas, root, findings) } : {}),
     ...(file.mdns?.enabled === true ? { mdns: { name: file.mdns.name ?? 'registry' } } : {}),

@@ -10,6 +10,8 @@ import { proxySchema } from './proxy-schema.ts';
 import { tagRulesSchema } from './tag-rules-schema.ts';
 import { quotasSchema } from './quota-schema.ts';
 import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
+import { retentionSchema } from './retention-schema.ts';
+import { scrubSchema } from './scrub-schema.ts';
 import { garbageCollectorSchema } from './upkeep-schema.ts';
 
 const logLevel = () => v.nullish(oneOf('error', 'warn', 'info', 'debug'));
@@ -137,6 +139,8 @@ export const fileSchema = v.object({
   validation: v.nullish(validation),
   proxy: v.nullish(proxySchema),
   garbage_collector: v.nullish(garbageCollectorSchema),
+  scrub: v.nullish(scrubSchema),
+  retention: v.nullish(retentionSchema),
   admin: v.nullish(v.object({ socket: v.nullish(text('the path of a socket, or "off"')) })),
   quotas: v.nullish(quotasSchema),
   mdns: v.nullish(

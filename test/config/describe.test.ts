@@ -23,6 +23,10 @@ test('a description is a file that gives the same configuration', async () => {
     ),
     minimal('validation: {disabled: y, manifests: {urls: {allow: [a]}, indexes: {platforms: none}}}'),
     'version: 0.1\nstorage: {filesystem: {rootdirectory: "/a b: c #d"}, delete: {enabled: y, referenced: y}}\ntags: {maxtags: 7, immutable: [{repositories: a/*, tags: [v*, 1], except: x}], protected: [{tags: latest}]}',
+    minimal(
+      'scrub: {enabled: y, window: "22:00-4:00", rate: 7, repair: y}',
+      'retention: {enabled: n, rules: [{repositories: a, untagged: 1s, delete: b, keep: [{newest: 1, by: push, pushed_within: 90m, pulled_within: 5w}]}]}',
+    ),
     'version: 0.1\nstorage: {filesystem: , maintenance: {uploadpurging: {enabled: n, age: 0, interval: 1ms, dryrun: y}, readonly: {enabled: y}}}',
   ];
   for (const yaml of files) {

@@ -14,6 +14,31 @@ const WRONG: readonly (readonly [line: string, problem: string])[] = [
     'garbage_collector: {rate: -1}',
     '3:27: garbage_collector.rate: expected a whole number of at least 0 and at most 10000000, found -1',
   ],
+  [
+    'scrub: {rate: fast}',
+    '3:15: scrub.rate: expected bytes in a second such as "50MB"; 0 for no limit, found "fast"',
+  ],
+  [
+    'retention: {rules: [{repositories: "ci/(a|b)"}]}',
+    '3:22: retention.rules[0].repositories[0]: expected a pattern of repositories such as "ci/*", in which only * is special, found "ci/(a|b)"',
+  ],
+  [
+    'retention: {rules: [{repositories: a, keep: [{tags: "v[0-9]"}]}]}',
+    '3:47: retention.rules[0].keep[0].tags[0]: expected a pattern of tags such as "v*", in which only * is special, found "v[0-9]"',
+  ],
+  [
+    'retention: {rules: [{repositories: a, keep: [{pushed_within: 14 days}]}]}',
+    '3:62: retention.rules[0].keep[0].pushed_within: expected a time such as "14d" or "36h", found "14 days"',
+  ],
+  [
+    'retention: {rules: [{repositories: a, keep: [{except: }]}]}',
+    '3:46: retention.rules[0].keep[0]: says nothing: name "tags", "newest", "pushed_within" or "pulled_within"',
+  ],
+  [
+    'retention: {rules: [{repositories: a, keep: [{tags: a, by: push}]}]}',
+    '3:60: retention.rules[0].keep[0].by: needs "newest"',
+  ],
+  ['retention: {rules: [{keep: []}]}', '3:21: retention.rules[0].repositories: is missing'],
   ['http: {addr: [x]}', '3:14: http.addr: expected a string such as ":5000", found a list'],
   ['http: {addr: {a: b}}', '3:8: http.addr: expected a string such as ":5000", found a map'],
   ['http: {addr: 5000}', '3:14: http.addr: expected host:port such as ":5000", found "5000"'],

@@ -9,7 +9,9 @@ describe('without a file', () => {
   test('the registry serves this machine from ./registry-data, and deleting works', async () => {
     const { config, warnings, file } = await loadConfig({ env: {} });
     expect({ warnings, file }).toEqual({ warnings: [], file: undefined });
-    const { proxy, garbageCollector, admin, ...rest } = config;
+    const { proxy, garbageCollector, scrub, admin, ...rest } = config;
+    expect(scrub).toEqual({ enabled: false, intervalMs: 604_800_000, rate: 50_000_000, repair: false });
+    expect(rest.retention).toBeUndefined();
     expect(garbageCollector).toEqual({
       enabled: true,
       intervalMs: 86_400_000,
@@ -128,6 +130,16 @@ validation:
     urls: {allow: ['^https?://a/'], deny: ['^https?://b/']}
     indexes: {platforms: list, platformlist: [{architecture: amd64, os: linux}]}
 garbage_collector: {enabled: yes, interval: 1h, window: '22:00-4:30', remove_untagged: yes, grace: 2h, rate: 7}
+scrub: {enabled: yes, interval: 720h, window: '1:00-5:00', rate: 1MiB, repair: yes}
+retention:
+  interval: 12h
+  rules:
+    - repositories: ci/*
+      except: [ci/golden]
+      delete: pr-*
+      keep: [{tags: ['v*', latest], except: v0*, newest: 3, by: version, pushed_within: 14d, pulled_within: 36h}]
+      untagged: 2w
+    - repositories: ['*']
 admin: {socket: run/admin.sock}
 catalog: {maxentries: 5}
 tags: {maxtags: 6, immutable: [{repositories: prod/*, tags: [v*, '1.*'], except: '*-dev'}], protected: [{tags: latest}]}
@@ -184,6 +196,36 @@ tags: {maxtags: 6, immutable: [{repositories: prod/*, tags: [v*, '1.*'], except:
         removeUntagged: true,
         graceMs: 7_200_000,
         rate: 7,
+      },
+      scrub: {
+        enabled: true,
+        intervalMs: 2_592_000_000,
+        window: { from: 60, to: 300 },
+        rate: 1_048_576,
+        repair: true,
+      },
+      retention: {
+        enabled: true,
+        intervalMs: 43_200_000,
+        rules: [
+          {
+            repositories: ['ci/*'],
+            except: ['ci/golden'],
+            delete: ['pr-*'],
+            keep: [
+              {
+                tags: ['v*', 'latest'],
+                except: ['v0*'],
+                newest: 3,
+                by: 'version',
+                pushedWithinMs: 1_209_600_000,
+                pulledWithinMs: 129_600_000,
+              },
+            ],
+            untaggedAfterMs: 1_209_600_000,
+          },
+          { repositories: ['*'], keep: [] },
+        ],
       },
       admin: { socket: resolve('run/admin.sock') },
       catalog: { maxEntries: 5 },
