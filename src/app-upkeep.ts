@@ -2,10 +2,13 @@
 import * as v from 'valibot';
 import type { ScheduledJob } from './admin/schedule.ts';
 import { cachedNames } from './app-proxy.ts';
+import { retentionOptions, retentionRules } from './app-retention.ts';
+import { scrubOptions } from './app-scrub.ts';
 import type { Config } from './config/config.ts';
 import type { Logger } from './log.ts';
 import type { JobEvent, JobOutcome } from './server/job-messages.ts';
 import { QuotaRules } from './oci/quota.ts';
+import { parseRepositoryName, type Tag } from './oci/name.ts';
 import type { Objects } from './store/objects.ts';
 import { type Job, JobBusy, type JobContext, type JobItem, type JobSummary } from './upkeep/job.ts';
 import { pacer, type PaceLimits } from './upkeep/pace.ts';
@@ -13,6 +16,8 @@ import { collect } from './upkeep/collect.ts';
 import type { Counted } from './upkeep/recount.ts';
 import { usage } from './upkeep/usage.ts';
 import { uploads } from './upkeep/purge-uploads.ts';
+import { retention } from './upkeep/retention.ts';
+import { scrub } from './upkeep/scrub.ts';
 
 /** Runs a job as it was asked for. @throws v.ValiError when what was asked for is not understood */
 type Entry = (context: JobContext, config: Config, asked: unknown) => Promise<JobSummary>;
@@ -25,14 +30,22 @@ interface Definition {
 function define<const S extends v.GenericSchema, Options>(
   asked: S,
   job: Job<Options>,
-  options: (config: Config, asked: v.InferOutput<S>) => Options,
+  options: (config: Config, asked: v.InferOutput<S>, context: JobContext) => Options,
   rate: (config: Config) => PaceLimits = ({ garbageCollector: { rate: objects } }) =>
     objects === 0 ? {} : { objectsPerSecond: objects },
 ): Definition {
   return {
-    run: (context, config, given) => job(context, options(config, v.parse(asked, given))),
+    run: (context, config, given) => job(context, options(config, v.parse(asked, given), context)),
     rate,
   };
+}
+
+const positive = v.pipe(v.number(), v.minValue(0));
+
+/** Without what was left out. */
+function defined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
 const dryRun = v.optional(v.boolean(), false);
@@ -65,15 +78,53 @@ export const JOBS = {
     collectAndCount,
     (config, asked) => {
       const { removeUntagged, graceMs } = config.garbageCollector;
+      const rules = retentionRules(config);
       const untaggedMs = (asked.removeUntagged ?? removeUntagged) ? 0 : undefined;
       return {
         dryRun: asked.dryRun,
         graceMs: asked.graceMs ?? graceMs,
-        untaggedAfterMs: () => untaggedMs,
+        untaggedAfterMs: (name) => rules.untaggedAfterMs(name) ?? untaggedMs,
         isCached: cachedNames(config),
         counted: countedOf(config),
       };
     },
+  ),
+  scrub: define(
+    v.strictObject({
+      repair: v.optional(v.boolean()),
+      resume: v.optional(v.boolean(), false),
+      mostBytes: v.optional(positive),
+      newerThanMs: v.optional(positive),
+      unreadForMs: v.optional(positive),
+    }),
+    scrub,
+    (config, { repair, resume, ...asked }, context) => ({
+      ...scrubOptions(config, context),
+      repair: repair ?? config.scrub.repair,
+      resume,
+      ...defined(asked),
+    }),
+    ({ scrub: { rate } }) => (rate === 0 ? {} : { bytesPerSecond: rate }),
+  ),
+  retention: define(
+    v.strictObject({
+      dryRun,
+      explain: v.optional(v.boolean(), false),
+      repository: v.optional(v.pipe(v.string(), v.transform(parseRepositoryName))),
+      tag: v.optional(
+        v.pipe(
+          v.string(),
+          v.transform((tag) => tag as Tag),
+        ),
+      ),
+    }),
+    retention,
+    (config, { dryRun, explain, ...asked }) => ({
+      ...retentionOptions(config),
+      dryRun,
+      explain,
+      ...defined(asked),
+    }),
   ),
   uploads: define(v.strictObject({ dryRun: v.optional(v.boolean()) }), uploads, ({ storage }, asked) => ({
     ageMs: storage.uploadPurging.ageMs,
@@ -160,11 +211,20 @@ function describeIssues({ issues }: v.ValiError<v.GenericSchema>): string {
 }
 
 /** The jobs that run by themselves, and when. */
-export function scheduledJobs({ storage, garbageCollector }: Config): readonly ScheduledJob[] {
+export function scheduledJobs({
+  storage,
+  garbageCollector,
+  scrub,
+  retention,
+}: Config): readonly ScheduledJob[] {
   const { uploadPurging } = storage;
   const jobs: (ScheduledJob & { readonly job: JobName; readonly isEnabled: boolean })[] = [
     { job: 'uploads', isEnabled: uploadPurging.enabled, options: {}, timetable: uploadPurging },
     { job: 'gc', isEnabled: garbageCollector.enabled, options: {}, timetable: garbageCollector },
+    { job: 'scrub', isEnabled: scrub.enabled, options: { resume: true }, timetable: scrub },
+    ...(retention === undefined
+      ? []
+      : [{ job: 'retention' as const, isEnabled: retention.enabled, options: {}, timetable: retention }]),
   ];
   return jobs.filter(({ isEnabled }) => isEnabled);
 }

@@ -4,6 +4,8 @@ import { readCertificate, readPem } from './app-certificates.ts';
 import { ConfiguredAccess, type Peers } from './app-access.ts';
 import { sweepCache, wireProxy } from './app-proxy.ts';
 import { wireQuotas } from './app-quota.ts';
+import { notingPulls } from './app-retention.ts';
+import { rulesOf } from './app-rules.ts';
 import { PLAIN_NAMES } from './auth/access.ts';
 import { isForwarded, TrustedProxies } from './auth/forwarded.ts';
 import { AuthenticationUnavailable } from './auth/identity.ts';
@@ -27,7 +29,6 @@ import { UpstreamFailure } from './proxy/upstream-failure.ts';
 import type { Handler, TlsOptions } from './server/listener.ts';
 import { DRIVER_FOLDER } from './store/layout.ts';
 import { LocalRegistry } from './store/local-registry.ts';
-import type { ManifestRules } from './store/manifest-rules.ts';
 import { Objects } from './store/objects.ts';
 import { StartFailure } from './start-failure.ts';
 import { rootCaOf } from './tls/root-ca.ts';
@@ -97,8 +98,9 @@ export function createApp(
     stopCounting = stop;
     return held;
   });
-  const proxy = wireProxy(config, driver, own, log, { peers, readOnly });
-  const registry = proxy ?? own;
+  const pulls = notingPulls(config, own, driver, readOnly);
+  const proxy = wireProxy(config, driver, pulls.registry, log, { peers, readOnly });
+  const registry = proxy ?? pulls.registry;
   const names =
     proxy === undefined
       ? PLAIN_NAMES
@@ -129,6 +131,7 @@ export function createApp(
     stop() {
       stopCounting();
       stopSweeping();
+      pulls.stop();
       access.stop();
     },
   };
@@ -210,23 +213,6 @@ function settingsOf({ http, storage, catalog, tags, proxy }: Config, writes: Wri
 function readRoot({ tls }: Config['http']): RootCa | undefined {
   if (tls?.localCa === undefined) return undefined;
   return rootCaOf(readPem('http.tls.auto', join(tls.localCa.folder, 'root.crt')));
-}
-
-function rulesOf({ validation }: Config): ManifestRules {
-  const { urls, indexes } = validation.manifests;
-  const allow = urls.allow.map((pattern) => new RegExp(pattern));
-  const deny = urls.deny.map((pattern) => new RegExp(pattern));
-  const platforms = new Set(indexes.platformList.map(({ os, architecture }) => `${os}/${architecture}`));
-  return {
-    enabled: !validation.disabled,
-    allowUrl: (url) =>
-      (allow.length === 0 || allow.some((pattern) => pattern.test(url))) &&
-      !deny.some((pattern) => pattern.test(url)),
-    requireChild: ({ platform }) =>
-      indexes.platforms === 'all' ||
-      (indexes.platforms === 'list' &&
-        platforms.has(`${platform?.os ?? ''}/${platform?.architecture ?? ''}`)),
-  };
 }
 
 const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EFBIG']);

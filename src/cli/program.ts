@@ -1,5 +1,6 @@
 /** The command line. Each command loads only what it needs when it is run. */
 import { Command, CommanderError } from 'commander';
+import { addStorageCommands } from './check-storage-commands.ts';
 import { addUpkeepCommands } from './upkeep-commands.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 
@@ -268,6 +269,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addDeleteCommand(program, told);
   addUpkeepCommands(program, told);
   addUsageCommand(program, told);
+  addStorageCommands(program, told);
   addTrustCommand(program, told);
   addDiscoverCommand(program, told);
   try {

@@ -1,17 +1,24 @@
 /** The command lines of upkeep. */
 import type { Command } from 'commander';
-import type { GcFlags, JobFlags, RetentionFlags, ScrubFlags } from './upkeep.ts';
+import type { GcFlags, JobFlags } from './upkeep.ts';
 
-const FILE = ['[file]', 'configuration file; else the one that REGISTRY_CONFIGURATION_PATH names'] as const;
+/** The argument that names the configuration. */
+export const FILE = [
+  '[file]',
+  'configuration file; else the one that REGISTRY_CONFIGURATION_PATH names',
+] as const;
 
-const CONFIG = ['--config <file>', 'configuration file'] as const;
+/** The option that may be used for it. */
+export const CONFIG = ['--config <file>', 'configuration file'] as const;
 
-type Told = (exitCode: number) => void;
+/** Told of a command's exit code. */
+export type Told = (exitCode: number) => void;
 
-type WithConfig<T> = T & { readonly config?: string };
+/** Options of a command, with the configuration's. */
+export type WithConfig<T> = T & { readonly config?: string };
 
 /** The file, which may also be given by `--config`. */
-function named<T extends object>(
+export function named<T extends object>(
   file: string | undefined,
   { config, ...options }: WithConfig<T>,
 ): T & JobFlags {
@@ -19,9 +26,14 @@ function named<T extends object>(
 }
 
 /** What all commands that run a job take. */
-function jobCommand(parent: Command, name: string, description: string): Command {
+export function jobCommand(
+  parent: Command,
+  name: string,
+  description: string,
+  options: { readonly isDefault?: boolean } = {},
+): Command {
   return parent
-    .command(name)
+    .command(name, options)
     .description(description)
     .argument(...FILE)
     .option(...CONFIG)
@@ -51,36 +63,8 @@ export function addUpkeepCommands(program: Command, told: Told): void {
       const { garbageCollect } = await import('./upkeep.ts');
       told(await garbageCollect({ ...options, file }));
     });
-  jobCommand(program, 'scrub', 'read everything that is stored, and tell what is damaged or missing')
-    .option('--repair', 'repair what can be, and set aside what cannot')
-    .option('--watch', 'if it runs already, show what it does')
-    .action(async (file: string | undefined, options: WithConfig<ScrubFlags>) => {
-      const { scrub } = await import('./upkeep.ts');
-      told(await scrub(named(file, options)));
-    });
-  addRetentionCommands(program, told);
   addJobsCommands(program, told);
   addReadOnlyCommands(program, told);
-}
-
-function addRetentionCommands(program: Command, told: Told): void {
-  const retention = program.command('retention').description('the rules of which tags are kept');
-  jobCommand(retention, 'run', 'delete the tags that the rules let go')
-    .option('-d, --dry-run', 'only tell what would be deleted')
-    .action(async (file: string | undefined, options: WithConfig<RetentionFlags>) => {
-      const upkeep = await import('./upkeep.ts');
-      told(await upkeep.retention(named(file, options)));
-    });
-  retention
-    .command('explain')
-    .description('tell of each tag what becomes of it, and why')
-    .argument('[reference]', 'a repository, or repository:tag; all without it')
-    .option(...CONFIG)
-    .option('--json', 'as lines of JSON')
-    .action(async (reference: string | undefined, options: WithConfig<RetentionFlags>) => {
-      const upkeep = await import('./upkeep.ts');
-      told(await upkeep.retention({ ...named(undefined, options), reference, explain: true }));
-    });
 }
 
 function addJobsCommands(program: Command, told: Told): void {

@@ -1,4 +1,4 @@
-/** `entrepot gc`, `scrub` and `retention`, and the form that the first has in `registry:2`. */
+/** `entrepot gc`, and the form that it has in `registry:2`. */
 import { parseDuration } from '../config/durations.ts';
 import type { JobItem, JobSummary } from '../upkeep/job.ts';
 import { CommandFailure, type CommandIo, codeOf, processIo } from './command-io.ts';
@@ -42,43 +42,6 @@ export async function garbageCollect(flags: GcFlags, io: CommandIo = processIo()
     // With that it is as there: what is not tagged goes. Without, the configuration's `remove_untagged` does not count.
     const options = { ...collectOptions(flags), removeUntagged: flags.deleteUntagged === true };
     return runJobCommand({ job: 'gc', options, file: flags.file, style }, io);
-  });
-}
-
-export interface ScrubFlags extends JobFlags {
-  readonly repair?: boolean | undefined;
-}
-
-/** Looks for damage. @returns the exit code: 3 when something is wrong still */
-export async function scrub(flags: ScrubFlags, io: CommandIo = processIo()): Promise<number> {
-  const { repair = false, file, watch, json, quiet } = flags;
-  return codeOf(io, () =>
-    runJobCommand({ job: 'scrub', options: { repair }, file, watch, style: { json, quiet } }, io),
-  );
-}
-
-export interface RetentionFlags extends JobFlags {
-  readonly dryRun?: boolean | undefined;
-  /** Only tell of every tag what becomes of it, and why. */
-  readonly explain?: boolean;
-  /** A repository, or `repository:tag`. */
-  readonly reference?: string | undefined;
-}
-
-/** Applies the rules of retention, or explains them. @returns the exit code */
-export async function retention(flags: RetentionFlags, io: CommandIo = processIo()): Promise<number> {
-  const { dryRun = false, explain = false, reference, file, watch, json, quiet } = flags;
-  return codeOf(io, () => {
-    const [repository, tag, ...more] = (reference ?? '').split(':');
-    if (more.length > 0)
-      throw new CommandFailure(`${reference}: expected a repository, or repository:tag`, 2);
-    const options = {
-      dryRun,
-      ...(explain ? { explain } : {}),
-      ...(repository === '' ? {} : { repository }),
-      ...(tag === undefined ? {} : { tag }),
-    };
-    return runJobCommand({ job: 'retention', options, file, watch, style: { json, quiet } }, io);
   });
 }
 

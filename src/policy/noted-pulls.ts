@@ -76,11 +76,19 @@ class NotedRepository implements Repository {
         ? {}
         : { stat: (reference) => noted(manifests.stat?.(reference) ?? manifests.get(reference)) }),
       put: (manifest) => manifests.put(manifest),
-      delete: (digest) => manifests.delete(digest),
+      delete: (...asked) => manifests.delete(...asked),
     };
   }
 
   exists(): Promise<boolean> {
     return this.#repository.exists();
+  }
+
+  delete(...asked: Parameters<Repository['delete']>): ReturnType<Repository['delete']> {
+    return this.#repository.delete(...asked);
+  }
+
+  deleteTags(...asked: Parameters<Repository['deleteTags']>): ReturnType<Repository['deleteTags']> {
+    return this.#repository.deleteTags(...asked);
   }
 }

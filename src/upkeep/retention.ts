@@ -18,7 +18,7 @@ import {
 import { withLease } from '../store/locks.ts';
 import { lastPull, PULL_GRAIN, pullsNotedSince } from '../store/pull-notes.ts';
 import { deleteTagWhere, resolveTag, tagsOf } from '../store/tags.ts';
-import type { Job, JobContext, JobSummary } from './job.ts';
+import { type Job, JobBusy, type JobContext, type JobSummary } from './job.ts';
 import { companionOf, decide, type Decision, type TagFacts } from './retention-decision.ts';
 import type { RetentionRule, RetentionRules } from './retention-rules.ts';
 
@@ -42,18 +42,10 @@ export interface RetentionOptions {
 /** A companion of an image that is no more stays so long, in milliseconds: it may have been pushed before the image. */
 const COMPANION_STAYS = 24 * 3600_000;
 
-/** Another process is at it. */
-export class RetentionUnderWay extends Error {
-  override readonly name = 'RetentionUnderWay';
-  constructor() {
-    super('another process applies the retention rules to this storage already');
-  }
-}
-
 /**
- * Applies the rules. Items: `tag` with `repository`, `tag`, `digest`, `pushed`, `reason`, and `deleted` (or in a dry run
+ * Applies the rules. Items: `tag` with `repository`, `tag`, `digest`, `pushed`, `why`, and `deleted` (or in a dry run
  * `goes`, or to explain either `goes` or `stays`).
- * @throws RetentionUnderWay
+ * @throws JobBusy
  */
 export const retention: Job<RetentionOptions> = async (context, options) => {
   if (options.dryRun || options.explain === true) return new Retention(context, options).run();
@@ -61,7 +53,7 @@ export const retention: Job<RetentionOptions> = async (context, options) => {
   const done = await withLease(context.objects, lease, (lost) =>
     new Retention({ ...context, signal: AbortSignal.any([context.signal, lost]) }, options).run(),
   );
-  if (done === undefined) throw new RetentionUnderWay();
+  if (done === undefined) throw new JobBusy('another process applies the retention rules already');
   return done.result;
 };
 
@@ -174,8 +166,8 @@ class Retention {
       tag,
       digest,
       pushed: new Date(pushed).toISOString(),
-      ...(this.#changes ? { deleted: true } : { stays }),
-      reason,
+      ...(this.#changes ? { deleted: true } : stays ? { stays } : { goes: true }),
+      why: reason,
     });
   }
 

@@ -13,7 +13,7 @@ import { Hashing } from '../store/hashing.ts';
 import { blobKey, type LinkKind } from '../store/layout.ts';
 import { withLease } from '../store/locks.ts';
 import type { ManifestRules } from '../store/manifest-rules.ts';
-import type { Job, JobContext, JobSummary } from './job.ts';
+import { type Job, JobBusy, type JobContext, type JobSummary } from './job.ts';
 import { blobParts, blobsOf, lookAtBytes, positionOf } from './scrub-blobs.ts';
 import { Faults, NOTHING } from './scrub-faults.ts';
 import { countQuarantine, scrubLeftovers } from './scrub-leftovers.ts';
@@ -40,8 +40,6 @@ export interface ScrubOptions {
   readonly unreadForMs?: number;
   /** Ends when so many bytes were read. */
   readonly mostBytes?: number;
-  /** Whether nothing may be written, not even how far it came. */
-  readonly readOnly?: boolean;
   /** Milliseconds without a write after which an upload counts as abandoned. */
   readonly uploadAgeMs: number;
   /** Milliseconds between two looks at what seems wrong. */
@@ -61,32 +59,18 @@ const SETTLE = 3_000;
 /** How often it is noted how far the round came, in milliseconds. */
 const NOTE_EVERY = 5_000;
 
-/** A scrub is under way in another process. */
-export class ScrubUnderWay extends Error {
-  override readonly name = 'ScrubUnderWay';
-  constructor() {
-    super('another scrub of this storage is under way');
-  }
-}
-
-/** What ends a program: 0 when all is well or was repaired, 1 when something is wrong still. */
-export function scrubExitCode({ unrepaired }: JobSummary): 0 | 1 {
-  return unrepaired === 0 ? 0 : 1;
-}
-
 /**
  * Scrubs. The items of its report are a `FaultKind` each, with `done` where it was repaired, and `stray`. Its summary counts
- * the whole round, also what earlier processes did of it; `complete` tells whether it came to its end.
- * @throws ScrubUnderWay
+ * the whole round, also what earlier processes did of it; `complete` tells whether it came to its end, and `problems` how
+ * much is wrong still.
+ * @throws JobBusy
  */
 export const scrub: Job<ScrubOptions> = async (context, options) => {
-  if (options.readOnly === true)
-    return new Scrub(context, options, await readScrubState(context.objects)).run();
   const done = await withLease(context.objects, SCRUB_LEASE, async (lost) => {
     const signal = AbortSignal.any([context.signal, lost]);
     return new Scrub({ ...context, signal }, options, await readScrubState(context.objects)).run();
   });
-  if (done === undefined) throw new ScrubUnderWay();
+  if (done === undefined) throw new JobBusy('another scrub of this storage is under way');
   return done.result;
 };
 
@@ -232,7 +216,7 @@ class Scrub {
   }
 
   async #write(): Promise<void> {
-    if (this.#options.readOnly !== true) await writeScrubState(this.#tools.objects, this.#state);
+    await writeScrubState(this.#tools.objects, this.#state);
   }
 
   async #summary(complete: boolean): Promise<JobSummary> {
@@ -242,7 +226,7 @@ class Scrub {
       ...counted,
       found,
       repaired,
-      unrepaired: found - repaired,
+      problems: found - repaired,
       quarantine: await countQuarantine(this.#tools),
     };
   }

@@ -94,7 +94,7 @@ describe('retention', () => {
       repository: APP,
       tag: 'pr-1',
       deleted: true,
-      reason:
+      why:
         'rule 1: keep 1 (tags "v*"): does not name it; keep 2 (newest 10 of tags "build-*"): does not name it; ' +
         'keep 3 (pushed within 14d of tags "pr-*"): pushed 15d ago, 2026-05-17T00:00Z',
     });
@@ -113,7 +113,7 @@ describe('retention', () => {
       await store.push(tag, days);
     const rules = [{ repositories: [APP], delete: ['v*'], keep: [{ newest: 1, by: 'version' as const }] }];
     const { items } = await store.apply(rules, { explain: true });
-    expect(items.map(({ tag, stays, reason }) => [tag, stays, reason])).toEqual([
+    expect(items.map(({ tag, stays = false, why }) => [tag, stays, why])).toEqual([
       ['nightly', true, 'rule 1: delete does not name it'],
       ['v1.10', true, 'rule 1, keep 1 (1 highest versions of all tags): it is number 1 of 3'],
       ['v1.10-rc.1', false, 'rule 1: keep 1 (1 highest versions of all tags): it is number 2 of 3'],
@@ -124,10 +124,10 @@ describe('retention', () => {
     const guarded = (_: RepositoryName, tag: string) => (tag === 'v1.9' ? 'it is immutable' : undefined);
     expect((await store.apply(rules, { explain: true, guarded })).items[3]).toMatchObject({
       stays: true,
-      reason: 'it is immutable',
+      why: 'it is immutable',
     });
     expect((await store.apply([], { explain: true })).items[0]).toMatchObject({
-      reason: 'no rule names the repository',
+      why: 'no rule names the repository',
     });
     expect((await store.apply(rules, { isCached: () => true })).gone).toEqual([]);
     expect(await store.tags()).toHaveLength(4);

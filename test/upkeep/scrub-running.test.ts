@@ -10,7 +10,7 @@ import type { RepositoryName } from '../../src/oci/name.ts';
 import { DRIVER_FOLDER, QUARANTINE } from '../../src/store/layout.ts';
 import { Objects } from '../../src/store/objects.ts';
 import { readScrubState } from '../../src/upkeep/scrub-state.ts';
-import { ScrubUnderWay } from '../../src/upkeep/scrub.ts';
+import { JobBusy } from '../../src/upkeep/job.ts';
 import { pushArtifact, pushReferrerByTag } from '../dropin/registry-content.ts';
 import { startDockerRegistry } from '../harness/docker-registry.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
@@ -196,7 +196,7 @@ test('one scrub at a time; a stopped one is gone on with, wherever it was killed
     });
   });
   const refusal = await scrubbed(driver).catch((error: unknown) => error);
-  expect(refusal).toBeInstanceOf(ScrubUnderWay);
+  expect(refusal).toBeInstanceOf(JobBusy);
   const ended = once(child, 'exit');
   child.kill('SIGKILL');
   await ended;
@@ -230,7 +230,6 @@ test('one scrub at a time; a stopped one is gone on with, wherever it was killed
   stop.abort(new Error('enough'));
   const stopped = await scrubbed(driver, {}, { signal: stop.signal }).catch((error: unknown) => error);
   expect(stopped).toEqual(new Error('enough'));
-  expect((await scrubbed(driver, { readOnly: true })).summary).toMatchObject({ blobs: 60 });
   await workspace.remove();
 });
 

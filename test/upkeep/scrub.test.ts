@@ -48,7 +48,7 @@ for (const [kind, open] of Object.entries(STORAGES)) {
         expect(summary).toMatchObject({
           complete: true,
           found: 0,
-          unrepaired: 0,
+          problems: 0,
           repositories: 1,
           manifests: 4,
         });
@@ -78,7 +78,7 @@ for (const [kind, open] of Object.entries(STORAGES)) {
           name,
           ['dangling link: removed', 'missing layer', 'wrong digest: quarantined'],
         ]);
-        expect(repaired.summary).toMatchObject({ found: 3, repaired: 2, unrepaired: 1 });
+        expect(repaired.summary).toMatchObject({ found: 3, repaired: 2, problems: 1 });
         expect(await refusalOf(app.blobs.stat(digest))).toBe('BLOB_UNKNOWN');
         const text = digest === one ? 'one' : LARGE;
         await pushBlob(app, text);
@@ -161,7 +161,7 @@ for (const [kind, open] of Object.entries(STORAGES)) {
           manifest: image.digest,
           digest: sha256('one'),
         });
-        expect(summary).toMatchObject({ found: 2, unrepaired: 2 });
+        expect(summary).toMatchObject({ found: 2, problems: 2 });
       }
       const rules = { enabled: true, requireChild: () => false };
       expect((await scrubbed(driver, { rules })).told).toEqual(['missing layer']);
