@@ -55,7 +55,7 @@ export interface ScrubOptions {
 }
 
 /** How long something that seems wrong may be a push under way, in milliseconds. */
-const SETTLE = 3_000;
+const SETTLE = 1_000;
 /** How often it is noted how far the round came, in milliseconds. */
 const NOTE_EVERY = 5_000;
 
@@ -155,7 +155,7 @@ class Scrub {
           throw new Enough();
         }
       }
-      await faults.settle();
+      await faults.settleSoon();
       if (this.#options.newerThanMs === undefined)
         this.#state = { ...this.#state, verified: { ...this.#state.verified, [part]: begun } };
     }
