@@ -130,22 +130,24 @@ export class Faults {
   }
 
   async #settleStage(looks: readonly Look[]): Promise<void> {
-    const faults: Fault[] = [];
+    const faults: { readonly fault: Fault; readonly look: Look }[] = [];
     for (const look of looks) {
       this.#context.signal.throwIfAborted();
       const fault = await look();
-      if (fault !== undefined) faults.push(fault);
+      if (fault !== undefined) faults.push({ fault, look });
     }
     if (this.#repair) {
-      const begun = faults.filter(({ begin }) => begin !== undefined);
-      for (const { begin } of begun) await begin?.();
+      const begun = faults.filter(({ fault }) => fault.begin !== undefined);
+      for (const { fault } of begun) await fault.begin?.();
       if (begun.length > 0) await this.#pause();
     }
-    for (const fault of faults) await this.#tell(fault);
+    for (const { fault, look } of faults) await this.#tell(fault, look);
   }
 
-  async #tell({ what, about, mend }: Fault): Promise<void> {
+  async #tell({ what, about, mend }: Fault, look: Look): Promise<void> {
     const done = this.#repair ? await mend?.() : undefined;
+    // Somebody else may have been faster.
+    if (this.#repair && mend !== undefined && done === undefined && (await look()) === undefined) return;
     this.tally.found += 1;
     if (done !== undefined) this.tally.repaired += 1;
     const item: JobItem = { what, ...about, ...(done === undefined ? {} : { done }) };

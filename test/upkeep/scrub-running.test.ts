@@ -179,6 +179,30 @@ test('what is pushed again between two looks is no fault', async () => {
   expect(told).toEqual([]);
 });
 
+test('bytes that are put right in the last moment are not put aside', async () => {
+  const store = new MemoryDriver();
+  const app = openRegistry(store).repository(APP);
+  await pushImage(app, ['v1'], { layers: ['one'] });
+  await damage(store, sha256('one'), () => Buffer.from('two'));
+  let moves = 0;
+  const driver = new Proxy(store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== 'function') return value;
+      const call = value.bind(target) as (...args: unknown[]) => unknown;
+      if (name !== 'move') return call;
+      return async (from: string, to: string, ...args: unknown[]) => {
+        if (to.startsWith(QUARANTINE) && moves++ === 0)
+          await damage(store, sha256('one'), () => Buffer.from('one'));
+        return call(from, to, ...args);
+      };
+    },
+  });
+  const { told, summary } = await scrubbed(driver, { repair: true });
+  expect([told, moves, summary]).toEqual([[], 1, expect.objectContaining({ problems: 0, quarantine: 0 })]);
+  expect((await app.blobs.stat(sha256('one'))).size).toBe(3);
+});
+
 test('one scrub at a time; a stopped one is gone on with, wherever it was killed', async () => {
   const workspace = await createWorkspace('scrub');
   const driver = new FilesystemDriver(workspace.path, DRIVER_FOLDER);
