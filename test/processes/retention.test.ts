@@ -177,6 +177,9 @@ test('retention tells what goes and why, and deletes that', async () => {
   const one = await entrepot('retention', 'explain', 'ci/app:v1', configFile);
   expect(one.stdout).toMatch(/^v1 stays: rule 1, keep 1 \(tags "v\*"\): names it \(pushed .* UTC\)\n$/);
 
+  const all = await entrepot('retention', 'explain', '--config', configFile);
+  expect(all.stdout).toContain(`ci/app:${told[0]}`);
+  expect(all.stdout).toContain('own/app:v1 stays: no rule names the repository (');
   const dry = await entrepot('retention', '--dry-run', configFile);
   expect(dry.stdout).toContain('retention: repositories 1, tags 6, goes 3, ');
   expect((await entrepot('retention', configFile)).stdout).toContain(
