@@ -36,6 +36,7 @@ beforeAll(async () => {
     workers: 2,
     config: {
       proxy: { upstreams: [{ name: 'lab', url: upstream.url }] },
+      tags: { protected: [{ repositories: 'ci/*', tags: 'latest' }] },
       retention: { enabled: false, rules: [{ repositories: 'ci/*', keep }] },
     },
   });
@@ -167,12 +168,13 @@ test('retention tells what goes and why, and deletes that', async () => {
   expect(told.map((line) => line.split(':')[0])).toEqual([
     'build-1 goes',
     'build-2 stays',
-    'latest goes',
+    'latest stays',
     'used-1 stays',
     'used-2 goes',
     'v1 stays',
   ]);
   expect(told[1]).toContain('rule 1, keep 2 (newest 1 of all tags): it is number 1 of 6');
+  expect(told[2]).toStartWith('latest stays: it is protected (');
   expect(told[4]).toContain('keep 3 (pushed within 14d of all tags): pushed 40d ago');
   const one = await entrepot('retention', 'explain', 'ci/app:v1', configFile);
   expect(one.stdout).toMatch(/^v1 stays: rule 1, keep 1 \(tags "v\*"\): names it \(pushed .* UTC\)\n$/);
@@ -181,18 +183,18 @@ test('retention tells what goes and why, and deletes that', async () => {
   expect(all.stdout).toContain(`ci/app:${told[0]}`);
   expect(all.stdout).toContain('own/app:v1 stays: no rule names the repository (');
   const dry = await entrepot('retention', '--dry-run', configFile);
-  expect(dry.stdout).toContain('retention: repositories 1, tags 6, goes 3, ');
+  expect(dry.stdout).toContain('retention: repositories 1, tags 6, goes 2, ');
   expect((await entrepot('retention', configFile)).stdout).toContain(
-    'retention: repositories 1, tags 6, deleted 3, ',
+    'retention: repositories 1, tags 6, deleted 2, ',
   );
-  for (const tag of ['build-1', 'latest', 'used-2']) await ask(url, `/v2/ci/app/manifests/${tag}`, 404);
-  for (const tag of ['build-2', 'used-1', 'v1']) await verifyImage(url, 'ci/app', tag);
+  for (const tag of ['build-1', 'used-2']) await ask(url, `/v2/ci/app/manifests/${tag}`, 404);
+  for (const tag of ['build-2', 'latest', 'used-1', 'v1']) await verifyImage(url, 'ci/app', tag);
   const none = await entrepot('retention', 'explain', 'ci/app:none', configFile);
   expect(none.stdout).toContain('ci/app:none: there is no such tag');
   expect((await entrepot('retention', 'explain', 'UPPER', configFile)).code).toBe(2);
 
   // Without a server the storage is asked itself.
   await registry.stop();
-  expect((await entrepot('retention', '-d', configFile)).stdout).toContain('tags 3, goes 0, ');
+  expect((await entrepot('retention', '-d', configFile)).stdout).toContain('tags 4, goes 0, ');
   expect((await entrepot('scrub', configFile)).code).toBe(0);
 });

@@ -91,6 +91,8 @@ for (const [kind, open] of Object.entries(STORAGES)) {
       // The manifest's own bytes.
       await damage(subject.driver, manifest, (bytes) => bytes.subarray(1));
       const fresh = openRegistry(subject.driver).repository(APP);
+      // Nothing damaged gets into a cache that would outlive the repair.
+      expect(await refusalOf(fresh.manifests.get(manifest))).toBe('MANIFEST_UNKNOWN');
       const told = ['dangling link: removed', 'dangling tag: removed', 'dangling tag: removed'];
       expect((await scrubbed(subject.driver, { repair: true })).told).toEqual([
         ...told,
