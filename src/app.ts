@@ -33,6 +33,9 @@ import { Objects } from './store/objects.ts';
 import { StartFailure } from './start-failure.ts';
 import { rootCaOf } from './tls/root-ca.ts';
 
+/** Milliseconds for which it is not noted again that a pusher asked for something: well below the collector's grace. */
+const TOUCH_EVERY = 15 * 60_000;
+
 /** Seconds without traffic after which a connection is closed. Uploads have a limit of their own. */
 export const IDLE_SECONDS = 120;
 
@@ -161,7 +164,9 @@ export function openOwnRegistry(
   held: (local: Registry) => Registry = (local) => local,
 ): GuardedRegistry {
   const { readOnly, deleteReferenced } = config.storage;
-  const touchEveryMs = readOnly ? Number.POSITIVE_INFINITY : undefined;
+  const touchEveryMs = readOnly
+    ? Number.POSITIVE_INFINITY
+    : Math.min(TOUCH_EVERY, config.garbageCollector.graceMs / 4);
   return new GuardedRegistry(held(new LocalRegistry(driver, rulesOf(config), touchEveryMs)), {
     tags: new TagRules(config.tags),
     deleteReferenced,

@@ -15,31 +15,9 @@ import {
   sha256,
 } from '../store/content.ts';
 import { type Case, nameOf, newCase, STORAGES, tagOf } from '../store/subject.ts';
-import { collectOnce, isThere, keysIn } from './collecting.ts';
+import { collectOnce, isThere, isWhole, keysIn } from './collecting.ts';
 
 const DAY = 24 * 60 * 60_000;
-
-/** Whether all of an image can be pulled. */
-async function isWhole(current: Case, name: string, reference: string): Promise<boolean> {
-  const repository = current.another().repository(nameOf(name));
-  try {
-    const { bytes } = await repository.manifests.get(tagOf(reference));
-    const document = JSON.parse(Buffer.from(bytes).toString()) as {
-      config?: { digest: string };
-      layers?: { digest: string }[];
-      manifests?: { digest: string }[];
-    };
-    for (const { digest } of [...(document.config ? [document.config] : []), ...(document.layers ?? [])]) {
-      const { body } = await repository.blobs.open(digest as never);
-      if (digestBy('sha256', new Uint8Array(await new Response(body).arrayBuffer())) !== digest) return false;
-    }
-    for (const { digest } of document.manifests ?? [])
-      if (!(await isWhole(current, name, digest))) return false;
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 for (const [storage, open] of Object.entries(STORAGES)) {
   for (const exclusive of [false, true]) {
@@ -74,7 +52,7 @@ for (const [storage, open] of Object.entries(STORAGES)) {
         expect(done.items.map(({ what }) => what)).toEqual(['link', 'blob']);
         expect(done.summary).toMatchObject({ links: 1, blobs: 1, bytes: 9, manifests: 0 });
         expect(await isThere(current.driver, blobKey(left.digest))).toBe(false);
-        expect(await isWhole(current, 'team/app', 'v1')).toBe(true);
+        expect(await isWhole(current.another(), 'team/app', 'v1')).toBe(true);
         expect((await run()).items).toEqual([]);
         expect((await keysIn(current.driver)).filter((key) => /trash|_entrepot/.test(key))).toEqual([]);
       });
@@ -127,7 +105,7 @@ for (const [storage, open] of Object.entries(STORAGES)) {
         const done = await run({ untagged: true });
         expect(done.items).toEqual(told.items);
         expect(done.summary).toMatchObject({ manifests: 2, links: 2 });
-        expect(await isWhole(current, 'team/app', 'multi')).toBe(true);
+        expect(await isWhole(current.another(), 'team/app', 'multi')).toBe(true);
         expect((await repository.referrers.list(sha256(children[0] ?? ''), { limit: 9 })).items).toHaveLength(
           1,
         );
@@ -146,7 +124,7 @@ for (const [storage, open] of Object.entries(STORAGES)) {
         expect(done.items.filter(({ what }) => what === 'repository')).toEqual([
           { what: 'repository', repository: 'b/two', why: 'nothing is left in it' },
         ]);
-        expect(await isWhole(current, 'a/one', 'v1')).toBe(true);
+        expect(await isWhole(current.another(), 'a/one', 'v1')).toBe(true);
         const { items } = await current.another().repositories({ limit: 9 });
         expect(items).toEqual([nameOf('a/one')]);
         expect((await keysIn(current.driver)).filter((key) => key.includes('b/two'))).toEqual([]);
@@ -209,12 +187,12 @@ describe('beside a server', () => {
       true,
     );
     // By digest, and by a push of an index that refers to it.
-    expect(await isWhole(current, 'team/app', image.digest)).toBe(true);
+    expect(await isWhole(current.another(), 'team/app', image.digest)).toBe(true);
     expect(await isThere(current.driver, trash)).toBe(false);
     const index = indexBytes([image.bytes]);
     await repository.manifests.put({ bytes: index, mediaType: OCI_INDEX, tags: [tagOf('index')] });
     await collectOnce(current.driver, { untagged: true, now: () => Date.now() + 60_000 });
-    expect(await isWhole(current, 'team/app', 'index')).toBe(true);
+    expect(await isWhole(current.another(), 'team/app', 'index')).toBe(true);
   });
 
   test('an image that is asked for between the second look and the deletion comes back with its layers', async () => {
@@ -241,7 +219,7 @@ describe('beside a server', () => {
     });
     await collectOnce(watched, { untagged: true, now: () => Date.now() + 60_000 });
     expect(asked).toBeDefined();
-    expect(await isWhole(current, 'team/app', 'index')).toBe(true);
+    expect(await isWhole(current.another(), 'team/app', 'index')).toBe(true);
   });
 
   test('a question of a pusher keeps a blob for the grace time', async () => {

@@ -3,9 +3,12 @@ import type { StorageDriver } from '../../src/drivers/driver.ts';
 import { ObjectNotFound } from '../../src/drivers/driver.ts';
 import type { Logger } from '../../src/log.ts';
 import type { RepositoryName } from '../../src/oci/name.ts';
+import type { Registry } from '../../src/oci/registry.ts';
 import { Objects } from '../../src/store/objects.ts';
 import { collect, type CollectOptions } from '../../src/upkeep/collect.ts';
 import type { JobContext, JobItem, JobSummary } from '../../src/upkeep/job.ts';
+import { digestBy } from '../store/content.ts';
+import { nameOf, tagOf } from '../store/subject.ts';
 
 export const SILENT: Logger = {
   debug: () => undefined,
@@ -72,4 +75,26 @@ export async function isThere(driver: StorageDriver, key: string): Promise<boole
       throw error;
     },
   );
+}
+
+/** Whether all of an image can be pulled. */
+export async function isWhole(registry: Registry, name: string, reference: string): Promise<boolean> {
+  const repository = registry.repository(nameOf(name));
+  try {
+    const { bytes } = await repository.manifests.get(tagOf(reference));
+    const document = JSON.parse(Buffer.from(bytes).toString()) as {
+      config?: { digest: string };
+      layers?: { digest: string }[];
+      manifests?: { digest: string }[];
+    };
+    for (const { digest } of [...(document.config ? [document.config] : []), ...(document.layers ?? [])]) {
+      const { body } = await repository.blobs.open(digest as never);
+      if (digestBy('sha256', new Uint8Array(await new Response(body).arrayBuffer())) !== digest) return false;
+    }
+    for (const { digest } of document.manifests ?? [])
+      if (!(await isWhole(registry, name, digest))) return false;
+    return true;
+  } catch {
+    return false;
+  }
 }
