@@ -160,6 +160,8 @@ class Retention {
       if (this.#changes && !(await this.#delete(name, facts))) return;
       this.#counts.deleted += 1;
     } else if (!explain) return;
+    if (this.#changes)
+      this.#context.log.info('retention: a tag was deleted', { repository: name, tag, digest, why: reason });
     this.#context.report({
       what: 'tag',
       repository: name,

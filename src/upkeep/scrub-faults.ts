@@ -67,7 +67,7 @@ const LONGEST = 30_000;
 
 export class Faults {
   readonly tally: Tally;
-  readonly #context: Pick<JobContext, 'report' | 'signal'>;
+  readonly #context: Pick<JobContext, 'report' | 'signal' | 'log' | 'exclusive'>;
   readonly #repair: boolean;
   readonly #settleMs: number;
   readonly #suspects = new Map<Stage, Look[]>();
@@ -76,7 +76,7 @@ export class Faults {
 
   /** @param settleMs milliseconds between two looks at the same */
   constructor(
-    context: Pick<JobContext, 'report' | 'signal'>,
+    context: Pick<JobContext, 'report' | 'signal' | 'log' | 'exclusive'>,
     options: { readonly repair: boolean; readonly settleMs: number; readonly tally: Tally },
   ) {
     this.#context = context;
@@ -152,6 +152,12 @@ export class Faults {
     if (done !== undefined) this.tally.repaired += 1;
     const item: JobItem = { what, ...about, ...(done === undefined ? {} : { done }) };
     this.#context.report(item);
+    // Who runs it without a server reads the report.
+    const { log, exclusive } = this.#context;
+    log[exclusive ? 'debug' : 'warn'](`scrub: ${what}`, {
+      ...about,
+      ...(done === undefined ? {} : { done }),
+    });
   }
 
   async #pause(): Promise<void> {

@@ -36,6 +36,7 @@ beforeAll(async () => {
     workers: 2,
     config: {
       proxy: { upstreams: [{ name: 'lab', url: upstream.url }] },
+      log: { level: 'info' },
       tags: { protected: [{ repositories: 'ci/*', tags: 'latest' }] },
       retention: { enabled: false, rules: [{ repositories: 'ci/*', keep }] },
     },
@@ -52,7 +53,7 @@ async function entrepot(...args: readonly string[]): Promise<Finished> {
   return run(command, [...before, ...args], { mayFail: true });
 }
 
-async function until(holds: () => Promise<boolean>): Promise<void> {
+async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
   for (const end = Date.now() + 30_000; !(await holds()); await pause(50))
     if (Date.now() > end) throw new Error(`it did not come to that; the server's log:\n${registry.logs()}`);
 }
@@ -134,6 +135,7 @@ test('a scrub beside a server finds what is damaged, and repairs what the upstre
   });
   expect(lines.at(-1)).toMatchObject({ job: 'scrub', summary: { problems: 1, quarantine: 2 } });
   expect(await readdir(path('_entrepot/quarantine'))).toHaveLength(2);
+  await until(() => registry.logs().includes('scrub: wrong digest'));
   await verifyBlob(url, cached, { digest: kept, size: 300_000 });
   // The push of what is missing brings it back.
   await ask(url, `/v2/own/app/blobs/${own.layer}`, 404, { method: 'HEAD' });
@@ -187,6 +189,7 @@ test('retention tells what goes and why, and deletes that', async () => {
   expect((await entrepot('retention', configFile)).stdout).toContain(
     'retention: repositories 1, tags 6, deleted 2, ',
   );
+  await until(() => registry.logs().includes('retention: a tag was deleted'));
   for (const tag of ['build-1', 'used-2']) await ask(url, `/v2/ci/app/manifests/${tag}`, 404);
   for (const tag of ['build-2', 'latest', 'used-1', 'v1']) await verifyImage(url, 'ci/app', tag);
   const none = await entrepot('retention', 'explain', 'ci/app:none', configFile);

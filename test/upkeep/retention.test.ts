@@ -220,6 +220,18 @@ describe('pulls', () => {
   });
 });
 
+test('manifests without a tag go by the first rule that names their repository', () => {
+  const rules = new RetentionRules([
+    { repositories: ['ci/golden'], keep: [] },
+    { repositories: ['ci/*'], keep: [], untaggedAfterMs: 7 },
+  ]);
+  const untagged = ['ci/app', 'ci/golden', 'other'].map((name) =>
+    rules.untaggedAfterMs(name as RepositoryName),
+  );
+  expect(untagged).toEqual([7, undefined, undefined]);
+  expect(rules.needsPulls).toBe(false);
+});
+
 test('versions in their order', () => {
   const ordered = [
     '0.9',
