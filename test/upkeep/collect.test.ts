@@ -5,7 +5,6 @@ import { Objects } from '../../src/store/objects.ts';
 import { DigestSet } from '../../src/upkeep/digest-set.ts';
 import type { Subject } from '../drivers/subject.ts';
 import {
-  digestBy,
   imageBytes,
   indexBytes,
   OCI_INDEX,
