@@ -22,6 +22,7 @@ import { pullPlain, pullTls } from './measurements/pull.ts';
 import { pushPatch, pushPut, pushSoftware } from './measurements/push.ts';
 import { smallImages } from './measurements/small-images.ts';
 import { start } from './measurements/start.ts';
+import { collection } from './measurements/collection.ts';
 
 /** In the order in which they are shown. */
 const MEASUREMENTS: readonly Measurement[] = [
@@ -42,6 +43,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   start,
   logins,
   proxy,
+  collection,
 ];
 
 async function versions(): Promise<Record<string, string>> {

@@ -22,6 +22,8 @@ export interface Scale {
   /** How long memory may settle after a load. */
   readonly quietSeconds: number;
   readonly starts: number;
+  /** Images of five blobs each, of which a quarter is garbage. */
+  readonly collected: number;
 }
 
 export interface Options {
@@ -51,6 +53,7 @@ const FULL: Scale = {
   growthRequests: 100_000,
   quietSeconds: 3,
   starts: 15,
+  collected: 20_000,
 };
 
 /** Small enough that all of it ends within a minute: it shows that the bench works, its ratios mean little. */
@@ -68,6 +71,7 @@ const QUICK: Scale = {
   growthRequests: 2000,
   quietSeconds: 1,
   starts: 2,
+  collected: 400,
 };
 
 export const usage = `usage: npm run bench -- [--only NAME]... [--rounds N] [--quick] [--json FILE] [--list]
