@@ -83,6 +83,7 @@ export const JOBS = {
       return {
         dryRun: asked.dryRun,
         graceMs: asked.graceMs ?? graceMs,
+        aloneGraceMs: asked.graceMs ?? 0,
         untaggedAfterMs: (name) => rules.untaggedAfterMs(name) ?? untaggedMs,
         isCached: cachedNames(config),
         counted: countedOf(config),

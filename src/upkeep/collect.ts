@@ -29,6 +29,8 @@ export interface CollectOptions {
   readonly dryRun: boolean;
   /** Milliseconds after it was last pushed or asked for at which something unneeded may go. */
   readonly graceMs: number;
+  /** The same where no server uses the storage: nobody can be about to push. By default `graceMs`. */
+  readonly aloneGraceMs?: number;
   /** Milliseconds after which a manifest without a tag goes; undefined where it stays. */
   readonly untaggedAfterMs: (name: RepositoryName) => number | undefined;
   /** Whether a repository holds content of another registry, of which the links have rules of their own. */
@@ -60,7 +62,8 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
   const { dryRun, now = Date.now } = options;
   const wait = options.wait ?? waiter(context.signal);
   const started = now();
-  const links = new LinkCollector(context, { ...options, now });
+  const graceMs = context.exclusive ? (options.aloneGraceMs ?? options.graceMs) : options.graceMs;
+  const links = new LinkCollector(context, { ...options, graceMs, now });
   const blobs = new BlobCollector(context, { dryRun, before: started - YOUNG, now, wait });
   const progress = await CollectProgress.open(context.objects, {
     now,

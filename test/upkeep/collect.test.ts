@@ -238,6 +238,16 @@ describe('beside a server', () => {
     expect((await objects.info(`docker/registry/v2/${link}`))?.modified).toBeGreaterThan(before);
   });
 
+  test('alone, another grace time may go', async () => {
+    const current = await open();
+    await pushBlob(current.repository('team/app'), 'young');
+    const settings = { graceMs: 60_000, aloneGraceMs: 0 };
+    expect((await collectOnce(current.driver, settings)).items).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const alone = await collectOnce(current.driver, { ...settings, exclusive: true });
+    expect(alone.items.map(({ what }) => what)).toContain('blob');
+  });
+
   test('only one collects at a time, and one that is stopped goes on where it was', async () => {
     const current = await open();
     for (const name of ['a/one', 'b/two', 'c/three']) await pushBlob(current.repository(name), name);
