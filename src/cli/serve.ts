@@ -129,6 +129,8 @@ async function joinStorage(
     if (error instanceof StorageTaken) throw new StartFailure(error.message, { cause: error });
     // Nobody can be told in a storage that cannot be written to, and nothing can be changed in it either.
     if (error instanceof StorageFailure && storage.readOnly) return undefined;
+    if (error instanceof StorageFailure)
+      throw new StartFailure(`storage.filesystem.rootdirectory: ${error.message}`, { cause: error });
     throw error;
   }
 }

@@ -188,6 +188,11 @@ export class StorageFailure extends Error {
   }
 }
 
+/** Whether a write failed for want of room: reading and deleting still work then. */
+export function isFull(error: unknown): error is StorageFailure {
+  return error instanceof StorageFailure && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+}
+
 export function canAppend<D extends StorageDriver>(driver: D): driver is D & Appends {
   return 'openAppend' in driver;
 }

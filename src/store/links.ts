@@ -9,7 +9,7 @@
  * A deletion that somebody asks for goes the same way where something may need the link (`deleteLinksUnless`), without waiting.
  * docs/decisions/0008 has the whole argument.
  */
-import { ObjectNotFound, StorageFailure } from '../drivers/driver.ts';
+import { isFull, ObjectNotFound, StorageFailure } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
@@ -140,7 +140,14 @@ export async function deleteLinksUnless(
       if (stayed.has(digest)) continue;
       // Written before the live one goes, so that there is no moment without either.
       if (target !== undefined) {
-        await objects.driver.write(trashedLinkKey(name, kind, digest), linkBytes(target), { volatile: true });
+        try {
+          await objects.driver.write(trashedLinkKey(name, kind, digest), linkBytes(target), {
+            volatile: true,
+          });
+        } catch (error) {
+          // On a full disk nobody pushes what may need it, and what frees space has to work.
+          if (!isFull(error)) throw error;
+        }
       }
       going.push(digest);
     }

@@ -9,6 +9,7 @@
  * known on other nodes too (owner.ts).
  */
 import { hostname } from 'node:os';
+import { isFull, ObjectNotFound } from '../drivers/driver.ts';
 import { ALONE_KEY, USERS } from './layout.ts';
 import { holderOf, tryTake } from './locks.ts';
 import type { Objects } from './objects.ts';
@@ -125,7 +126,12 @@ class Use implements StorageUse {
   }
 
   async enter(): Promise<void> {
-    await this.#write();
+    try {
+      await this.#write();
+    } catch (error) {
+      // A registry has to start on a full disk, to be emptied; its name is written as soon as there is room.
+      if (!isFull(error)) throw error;
+    }
     this.#watch();
   }
 
@@ -160,8 +166,22 @@ class Use implements StorageUse {
   async #write(): Promise<void> {
     // Alone it is there since it was taken; once taken over it must not be made again.
     if (this.isAlone) await this.#objects.touch(ALONE_KEY);
-    else await this.#objects.driver.write(USERS + this.#owner, this.#text, { volatile: true });
+    else if (!(await this.#touched())) {
+      await this.#objects.driver.write(USERS + this.#owner, this.#text, { ifAbsent: true, volatile: true });
+    }
     this.#wroteAt = Date.now();
+  }
+
+  /** @returns false where its name is not there (any more) */
+  async #touched(): Promise<boolean> {
+    if (this.#wroteAt === 0) return false;
+    try {
+      await this.#objects.touch(USERS + this.#owner);
+      return true;
+    } catch (error) {
+      if (error instanceof ObjectNotFound) return false;
+      throw error;
+    }
   }
 
   #watch(): void {

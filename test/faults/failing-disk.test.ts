@@ -104,6 +104,7 @@ describe('a disk that is mounted read-only', () => {
     const registry = await startEntrepot({ dataDirectory: disk.path, workers: 1 });
     const done = nothingYet();
     await pushImage(registry.url, 'ro/image', 'v1', 'ro', done);
+    const unneeded = await pushBlob(registry.url, 'ro/image', Buffer.from('no manifest needs it'));
     const location = locationOf(
       await ask(registry.url, '/v2/ro/image/blobs/uploads/', 202, { method: 'POST' }),
     );
@@ -126,8 +127,7 @@ describe('a disk that is mounted read-only', () => {
       'DELETE of a manifest': () =>
         fetch(`${registry.url}/v2/ro/image/manifests/${digest}`, { method: 'DELETE' }),
       'DELETE of a tag': () => fetch(`${registry.url}/v2/ro/image/manifests/v1`, { method: 'DELETE' }),
-      'DELETE of a blob': () =>
-        fetch(`${registry.url}/v2/ro/image/blobs/${done.blobs[0]?.digest}`, { method: 'DELETE' }),
+      'DELETE of a blob': () => fetch(`${registry.url}/v2/ro/image/blobs/${unneeded}`, { method: 'DELETE' }),
     };
     for (const [name, change] of Object.entries(changes)) {
       const answer = await change();
