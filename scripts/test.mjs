@@ -34,7 +34,7 @@ const FORMS = {
   node20: ['conformance', 'security', 'processes'],
 };
 
-/** What spends its two minutes waiting: for it the forms are run beside each other, at the end. */
+/** What spends its two minutes waiting: for it the forms are run beside each other. */
 const WAITING = ['test/security/slow-clients.test.ts'];
 
 const totals = { passed: 0, failed: 0 };
@@ -125,9 +125,9 @@ async function runEverything() {
       within(FORMS[name]).filter((file) => !waiting(file)),
       name,
     );
-  // Two at a time: most of them wait, for a disk, a client or a limit.
+  // Beside each other: most of them wait, for a disk, a client or a limit.
   const built = runStep('build', BUN, ['scripts/build.ts']);
-  const inOwnProcess = async () => {
+  const unit = async () => {
     await runTests(
       'unit',
       files.filter((file) => !blackBox.includes(file)),
@@ -136,18 +136,16 @@ async function runEverything() {
     await form('node24');
     await form('node20');
   };
-  const fromOutside = async () => {
+  const forms = async () => {
     if (!(await built)) return;
-    await runTests('black box source', blackBox, 'source');
+    await Promise.all(
+      Object.entries(FORMS).map(([name, folders]) =>
+        runTests(`waiting ${name}`, within(folders).filter(waiting), name),
+      ),
+    );
     await form('executable');
   };
-  await Promise.all([inOwnProcess(), fromOutside()]);
-  if (!(await built)) return;
-  await Promise.all(
-    Object.entries(FORMS).map(([name, folders]) =>
-      runTests(`waiting ${name}`, within(folders).filter(waiting), name),
-    ),
-  );
+  await Promise.all([unit(), runTests('black box source', blackBox, 'source'), forms()]);
 }
 
 const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
