@@ -1,7 +1,7 @@
 /** Bytes to which no repository has a link. */
 import { type Digest, digestOf, isDigest } from '../oci/digest.ts';
 import { allRepositories } from '../store/catalog.ts';
-import { BLOBS, blobKey } from '../store/layout.ts';
+import { BLOBS, blobKey, trashKey } from '../store/layout.ts';
 import { repositoryLinks, targetOf } from '../store/repository-links.ts';
 import { deleteTrashed, moveToTrash, restore, trashed, TRASH_KEPT_FOR } from '../store/trash.ts';
 import { DigestSet } from './digest-set.ts';
@@ -16,7 +16,7 @@ export interface BlobRules {
   /** Bytes that came after this (milliseconds since 1970) are left alone. */
   readonly before: number;
   readonly now: () => number;
-  readonly wait: (milliseconds: number) => Promise<void>;
+  readonly wait: (milliseconds: number, why: string) => Promise<void>;
 }
 
 export interface BlobCounts {
@@ -31,6 +31,8 @@ export class BlobCollector {
   readonly counts: BlobCounts = { blobs: 0, bytes: 0 };
   readonly #context: JobContext;
   readonly #rules: BlobRules;
+  /** What this run has put into the trash, and told. */
+  readonly #moved = new DigestSet();
 
   constructor(context: JobContext, rules: BlobRules) {
     this.#context = context;
@@ -62,6 +64,14 @@ export class BlobCollector {
     }
   }
 
+  /** What a run that was stopped, or somebody else, has put into the trash, and nobody has brought back. */
+  async #tellLeft(digest: Digest): Promise<void> {
+    const bytes = (await this.#context.objects.size(trashKey(digest))) ?? 0;
+    this.counts.blobs += 1;
+    this.counts.bytes += bytes;
+    this.#context.report({ what: 'blob', digest, bytes, why: 'it lies in the trash' });
+  }
+
   async #remove(digests: readonly Digest[]): Promise<void> {
     const { objects, exclusive, report } = this.#context;
     const { dryRun, before } = this.#rules;
@@ -73,7 +83,10 @@ export class BlobCollector {
         continue;
       }
       if (!exclusive && info.modified > before) continue;
-      if (!dryRun && !exclusive && !(await moveToTrash(objects, digest))) continue;
+      if (!dryRun && !exclusive) {
+        if (!(await moveToTrash(objects, digest))) continue;
+        this.#moved.add(digest);
+      }
       gone.push(digest);
       this.counts.blobs += 1;
       this.counts.bytes += info.size;
@@ -84,27 +97,31 @@ export class BlobCollector {
 
   /**
    * Looks again whether anybody links to what lies in the trash, brings that back, and deletes the rest when it has lain there
-   * for its time: what this run put there, and what was left by others.
+   * for its time: what this run put there, and what was left by others. A dry run tells what it would delete.
+   * @param marked all bytes that the run found linked
    */
-  async settle(): Promise<void> {
+  async settle(marked: DigestSet): Promise<void> {
     const { objects, exclusive } = this.#context;
     const { dryRun, now, wait } = this.#rules;
-    if (dryRun) return;
     let latest = 0;
     let any = false;
-    for await (const { since } of trashed(objects, now())) {
+    for await (const { digest, since } of trashed(objects, now())) {
+      if (dryRun && !marked.has(digest)) await this.#tellLeft(digest);
       any = true;
       latest = Math.max(latest, since);
     }
-    if (!any) return;
+    if (!any || dryRun) return;
     const looked = now();
     const linked = await linkedEverywhere(this.#context);
-    if (!exclusive) await wait(latest + TRASH_KEPT_FOR - now());
+    if (!exclusive) await wait(latest + TRASH_KEPT_FOR - now(), 'waiting for readers');
     let gone: Digest[] = [];
     for await (const { digest, since } of trashed(objects, now())) {
       if (linked.has(digest)) await restore(objects, digest);
       // What came after the look has to be looked for by who brought it.
-      else if (since < looked && (exclusive || now() - since >= TRASH_KEPT_FOR)) gone.push(digest);
+      else if (since < looked && (exclusive || now() - since >= TRASH_KEPT_FOR)) {
+        if (!this.#moved.has(digest)) await this.#tellLeft(digest);
+        gone.push(digest);
+      }
       if (gone.length < BATCH) continue;
       await deleteTrashed(objects, gone);
       gone = [];

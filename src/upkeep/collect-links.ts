@@ -40,10 +40,12 @@ export interface LinkCounts {
   repositories: number;
   manifests: number;
   links: number;
+  /** Links that nothing needs and that are too young to go. */
+  young: number;
 }
 
 export class LinkCollector {
-  readonly counts: LinkCounts = { repositories: 0, manifests: 0, links: 0 };
+  readonly counts: LinkCounts = { repositories: 0, manifests: 0, links: 0, young: 0 };
   readonly #context: JobContext;
   readonly #rules: LinkRules;
 
@@ -79,18 +81,21 @@ export class LinkCollector {
         candidates.some(({ kind, modified }) => kind === 'layers' && now() - modified < graceMs));
     const before = now() - (isBeingPushed ? Math.max(graceMs, LONGEST_PUSH) : graceMs);
     const gone: Candidate[] = [];
-    let left = stayed;
+    let young = 0;
+    let waitsForPush = false;
     for (const candidate of candidates) {
       const { link, kind, modified } = candidate;
       if (kind === 'layers' && modified > before) {
-        left += 1;
+        young += 1;
+        waitsForPush ||= modified <= now() - graceMs;
         linked.add(await targetOf(objects, link));
       } else gone.push(candidate);
     }
     // Manifests first: nobody brings back one whose layers have gone already (links.ts).
     gone.sort((a, b) => (a.kind === b.kind ? 0 : a.kind === 'revisions' ? -1 : 1));
     for (const { link, kind } of gone) this.#tell(name, kind, link.digest);
-    if (left === 0 && gone.length > 0) {
+    if (young > 0) this.#tellKept(name, young, waitsForPush);
+    if (stayed + young === 0 && gone.length > 0) {
       this.#context.report({ what: 'repository', repository: name, why: 'nothing is left in it' });
     }
     if (dryRun) return false;
@@ -184,6 +189,14 @@ export class LinkCollector {
   #removeRemains(name: RepositoryName, manifests: readonly Digest[]): Promise<void> {
     const { graceMs, now } = this.#rules;
     return removeRemains(this.#context.objects, name, { manifests, before: now() - graceMs });
+  }
+
+  #tellKept(repository: RepositoryName, links: number, waitsForPush: boolean): void {
+    this.counts.young += links;
+    const why = waitsForPush
+      ? 'it is being pushed to: what is younger than a day stays'
+      : 'younger than the grace time';
+    this.#context.report({ what: 'kept', repository, links, why });
   }
 
   #tell(repository: RepositoryName, kind: LinkKind, digest: Digest): void {

@@ -10,6 +10,7 @@
  * Without a server that uses the storage 2 and 4 are not needed. A run that is stopped goes on where it was
  * (collect-progress.ts); one that dies leaves only what the next one looks at again.
  */
+import { setTimeout } from 'node:timers/promises';
 import type { RepositoryName } from '../oci/name.ts';
 import { allRepositories } from '../store/catalog.ts';
 import { COLLECTOR } from '../store/layout.ts';
@@ -37,8 +38,8 @@ export interface CollectOptions {
   readonly isCached: (name: RepositoryName) => boolean;
   /** Milliseconds since 1970, by the storage's clock. */
   readonly now?: () => number;
-  /** Waits so many milliseconds. */
-  readonly wait?: (milliseconds: number) => Promise<void>;
+  /** Waits so many milliseconds; `why` is for who watches. */
+  readonly wait?: (milliseconds: number, why: string) => Promise<void>;
 }
 
 /** Another process collects: there is nothing to do here. */
@@ -60,7 +61,7 @@ export const collect: Job<CollectOptions> = async (context, options) => {
 
 async function run(context: JobContext, options: CollectOptions): Promise<JobSummary> {
   const { dryRun, now = Date.now } = options;
-  const wait = options.wait ?? waiter(context.signal);
+  const wait = options.wait ?? waiter(context);
   const started = now();
   const graceMs = context.exclusive ? (options.aloneGraceMs ?? options.graceMs) : options.graceMs;
   const links = new LinkCollector(context, { ...options, graceMs, now });
@@ -73,7 +74,7 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
     if (progress.phase === 'repositories') {
       const aside = await visitAll(context, links, progress);
       if (aside.length > 0) {
-        await wait(LINKS_KEPT_FOR);
+        await wait(LINKS_KEPT_FOR, 'waiting for pushes under way');
         for (const [index, name] of aside.entries()) {
           context.signal.throwIfAborted();
           context.progress('looking again', index, aside.length);
@@ -83,7 +84,7 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
       await progress.enter('blobs');
     }
     await blobs.collect(progress.linked, progress.last, (place) => progress.reached(place, context.signal));
-    await blobs.settle();
+    await blobs.settle(progress.linked);
   } catch (error) {
     if (context.signal.aborted) await progress.save();
     throw error;
@@ -109,17 +110,15 @@ async function visitAll(
   return aside;
 }
 
-function waiter(signal: AbortSignal): (milliseconds: number) => Promise<void> {
-  return (milliseconds) =>
-    new Promise((resolve, reject) => {
-      const end = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener('abort', end);
-        if (signal.aborted) reject(signal.reason as Error);
-        else resolve();
-      };
-      const timer = setTimeout(end, Math.max(0, milliseconds));
-      signal.addEventListener('abort', end);
-      if (signal.aborted) end();
-    });
+/** Waits, and tells each second for how long already. */
+function waiter({ signal, progress }: JobContext): (milliseconds: number, why: string) => Promise<void> {
+  return async (milliseconds, why) => {
+    const end = performance.now() + milliseconds;
+    const seconds = Math.ceil(milliseconds / 1000);
+    for (let left = milliseconds; left > 0; left = end - performance.now()) {
+      progress(why, seconds - Math.ceil(left / 1000), seconds);
+      await setTimeout(Math.min(1000, left), undefined, { signal }).catch(() => undefined);
+      signal.throwIfAborted();
+    }
+  };
 }

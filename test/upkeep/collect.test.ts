@@ -60,12 +60,19 @@ for (const [storage, open] of Object.entries(STORAGES)) {
         const repository = current.repository('team/app');
         await pushBlob(repository, 'an earlier layer');
         const settings = { graceMs: 30 * 60_000 };
-        expect((await run({ ...settings, now: later(0) })).items).toEqual([]);
+        const young = await run({ ...settings, now: later(0) });
+        expect(young.items.map(({ what, why }) => [what, why])).toEqual([
+          ['kept', 'younger than the grace time'],
+        ]);
+        expect(young.summary).toMatchObject({ young: 1, blobs: 0 });
         if (exclusive) return;
         const { id } = await repository.uploads.start();
         await repository.uploads.append(id, { body: new Blob(['more']).stream() });
         // The upload began a moment ago, the layer seems old.
-        expect((await run({ graceMs: -60_000 + 200 * 60_000, now: later(190 * 60_000) })).items).toEqual([]);
+        const busy = await run({ graceMs: -60_000 + 200 * 60_000, now: later(190 * 60_000) });
+        expect(busy.items.map(({ what, why }) => [what, why])).toEqual([
+          ['kept', 'it is being pushed to: what is younger than a day stays'],
+        ]);
         const old = await run({ graceMs: 60_000, now: later(2 * DAY) });
         expect(old.items.map(({ what }) => what)).toContain('link');
       });
@@ -242,7 +249,7 @@ describe('beside a server', () => {
     const current = await open();
     await pushBlob(current.repository('team/app'), 'young');
     const settings = { graceMs: 60_000, aloneGraceMs: 0 };
-    expect((await collectOnce(current.driver, settings)).items).toEqual([]);
+    expect((await collectOnce(current.driver, settings)).summary).toMatchObject({ young: 1, links: 0 });
     await new Promise((resolve) => setTimeout(resolve, 5));
     const alone = await collectOnce(current.driver, { ...settings, exclusive: true });
     expect(alone.items.map(({ what }) => what)).toContain('blob');
