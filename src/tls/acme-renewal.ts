@@ -13,6 +13,8 @@ const RETRY = { first: MINUTE, most: 6 * HOUR };
 const MOST_RETRY_AFTER = 24 * HOUR;
 /** How often it is looked whether something is to be done, also by another node, in milliseconds. */
 const LOOK_EVERY = 5_000;
+/** The longest wait until the next look when looking itself fails, in milliseconds. */
+const MOST_LOOK_WAIT = 10 * MINUTE;
 
 export interface Renewal {
   readonly folder: AcmeFolder;
@@ -74,32 +76,39 @@ export async function renewIfDue(renewal: Renewal, now = Date.now()): Promise<Ou
 }
 
 /**
- * Looks every few seconds.
+ * Looks every few seconds, and more seldom while looking itself fails; each failure is told.
+ * @param every milliseconds between two looks
  * @returns what ends that, and says whether an attempt is under way, which cannot be ended but with the process
  */
-export function keepRenewed(renewal: Renewal): () => boolean {
+export function keepRenewed(renewal: Renewal, every = LOOK_EVERY): () => boolean {
   let running = false;
   let isFirst = true;
-  let told = '';
-  const look = (): void => {
-    if (running) return;
-    running = true;
-    renewIfDue(renewal)
-      .then(async (outcome) => {
-        told = '';
-        if (isFirst && outcome === 'waiting') await tellWait(renewal);
-        isFirst = false;
-      })
-      .catch((error: unknown) => {
-        const reason = error instanceof Error ? error.message : String(error);
-        if (reason !== told) renewal.log.error('the certificate cannot be looked after', { error: reason });
-        told = reason;
-      })
-      .finally(() => (running = false));
+  let failures = 0;
+  let notBefore = 0;
+  const look = async (): Promise<void> => {
+    try {
+      const outcome = await renewIfDue(renewal);
+      failures = 0;
+      if (isFirst && outcome === 'waiting') await tellWait(renewal);
+      isFirst = false;
+    } catch (error) {
+      failures += 1;
+      const wait = Math.min(MOST_LOOK_WAIT, every * 2 ** Math.min(failures, 20));
+      notBefore = performance.now() + wait;
+      renewal.log.error('the certificate cannot be looked after', {
+        error: error instanceof Error ? error.message : String(error),
+        again: new Date(Date.now() + wait).toISOString(),
+      });
+    }
   };
-  const timer = setInterval(look, LOOK_EVERY);
+  const lookInTime = (): void => {
+    if (running || performance.now() < notBefore) return;
+    running = true;
+    void look().finally(() => (running = false));
+  };
+  const timer = setInterval(lookInTime, every);
   timer.unref();
-  look();
+  lookInTime();
   return () => {
     clearInterval(timer);
     return running;
@@ -128,8 +137,9 @@ async function isDue({ folder, hosts, directoryUrl }: Renewal, now: number): Pro
   return signedBy !== directoryUrl;
 }
 
-function isOld({ validFromDate, validToDate }: X509Certificate, now: number): boolean {
-  const [begin, end] = [validFromDate.getTime(), validToDate.getTime()];
+function isOld({ validFrom, validTo }: X509Certificate, now: number): boolean {
+  // Texts, as Node 20 has no `validToDate`.
+  const [begin, end] = [Date.parse(validFrom), Date.parse(validTo)];
   return now >= begin + ((end - begin) * 2) / 3;
 }
 

@@ -10,7 +10,7 @@ import { listen } from '../../src/server/runtime.ts';
 import { adviceFor } from '../../src/tls/acme-advice.ts';
 import { AcmeFolder, isPlaceholder } from '../../src/tls/acme-folder.ts';
 import { type AcmeOrder, DirectoryProblem, orderCertificate, retryAfter } from '../../src/tls/acme-order.ts';
-import { backOff, prepareAcme, type Renewal, renewIfDue } from '../../src/tls/acme-renewal.ts';
+import { backOff, keepRenewed, prepareAcme, type Renewal, renewIfDue } from '../../src/tls/acme-renewal.ts';
 import { ChallengeFiles } from '../../src/tls/challenge-files.ts';
 import { runDnsHook } from '../../src/tls/dns-hook.ts';
 import { dnsResponder, httpResponder } from '../../src/tls/responders.ts';
@@ -125,7 +125,7 @@ describe('with a directory', () => {
     }
     expect(await prepareAcme(folder, HOSTS)).toBe(true);
     const issued = pebble.issued();
-    const [begin, end] = [leaf.validFromDate.getTime(), leaf.validToDate.getTime()];
+    const [begin, end] = [Date.parse(leaf.validFrom), Date.parse(leaf.validTo)];
     const twoThirds = begin + ((end - begin) * 2) / 3;
     expect(await renewIfDue(renewalOf(), twoThirds - 1000)).toBe('nothing');
     expect(pebble.issued()).toBe(issued);
@@ -383,5 +383,39 @@ describe('without a directory', () => {
       { stale: 60 },
     );
     expect(await withFileLock(path, () => Promise.resolve('again'), { wait: 0 })).toBe('again');
+  });
+
+  test('what Node 20 does not have is not needed', async () => {
+    const names = ['validFromDate', 'validToDate'] as const;
+    const before = names.map((name) => Object.getOwnPropertyDescriptor(X509Certificate.prototype, name));
+    for (const name of names)
+      Object.defineProperty(X509Certificate.prototype, name, { value: undefined, configurable: true });
+    try {
+      const order = () => Promise.reject(new Error('asked'));
+      await signedBefore(59 * DAY);
+      expect(await renewIfDue(renewalOf({ order }))).toBe('nothing');
+      await signedBefore(61 * DAY);
+      expect(await renewIfDue(renewalOf({ order }))).toBe('failed');
+    } finally {
+      for (const [index, name] of names.entries())
+        Object.defineProperty(X509Certificate.prototype, name, before[index] ?? {});
+    }
+  });
+
+  test('looking after it goes on, and is told of, whatever fails', async () => {
+    let orders = 0;
+    const order = () => Promise.reject(new Error(`order ${(orders += 1)}`));
+    // A file where the folder should be.
+    await writeFile(folder.path, '');
+    const stop = keepRenewed(renewalOf({ order }), 5);
+    const until = async (done: () => boolean) => {
+      while (!done()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    const failures = () => lines.filter((line) => line.includes('cannot be looked after'));
+    await until(() => failures().length >= 3);
+    expect(failures()[0]).toContain('"again":"');
+    await rm(folder.path);
+    await until(() => orders > 0);
+    stop();
   });
 });
