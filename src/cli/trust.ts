@@ -8,10 +8,12 @@ import { isIP } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fingerprintOf } from '../tls/fingerprint.ts';
 import {
+  holds,
+  isOurs,
   linuxStores,
   manualRemoval,
   manualSteps,
-  type StoreFile,
+  marked,
   type TrustStore,
 } from '../tls/trust-stores.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
@@ -49,13 +51,13 @@ export async function trust(options: TrustOptions, io: CommandIo = processIo()):
         io.out(`${step.name}:\n  ${step.command}\n`);
       return;
     }
-    const stores = linuxStores({ host: place, pem }).filter(({ evidence }) =>
+    const stores = linuxStores(place).filter(({ evidence }) =>
       evidence.some((path) => existsSync(join(root, path))),
     );
     if (stores.length === 0)
       throw new CommandFailure('no program that looks for authorities was found on this machine');
     let changed = false;
-    for (const store of stores) changed = (await change(store, { remove, print, root }, io)) || changed;
+    for (const store of stores) changed = (await change(store, { pem, remove, print, root }, io)) || changed;
     if (remove && !changed) io.out(`${place} was not trusted\n`);
     if (!print && !remove) io.out(`${place} is trusted. docker login ${place}\n`);
   });
@@ -76,20 +78,18 @@ function placeOf(typed: string): { readonly name: string; readonly port: number;
 }
 
 interface How {
+  /** Nothing where it is removed. */
+  readonly pem: string;
   readonly remove: boolean;
   readonly print: boolean;
   readonly root: string;
 }
 
 /** @returns whether there was something to do */
-async function change(
-  { name, files, command, condition }: TrustStore,
-  how: How,
-  io: CommandIo,
-): Promise<boolean> {
+async function change(store: TrustStore, how: How, io: CommandIo): Promise<boolean> {
+  const { name, command, condition } = store;
   const { remove, print, root } = how;
-  let changed = false;
-  for (const file of files) changed = (await changeFile(name, file, how, io)) || changed;
+  const changed = remove ? await removeFiles(store, how, io) : await addFiles(store, how, io);
   const text = condition === undefined ? '' : await readText(join(root, condition.path));
   if (condition !== undefined && !remove && !text.includes(condition.word))
     io.out(`${name}: ${condition.advice}\n`);
@@ -106,34 +106,90 @@ async function change(
 }
 
 /** @returns whether there was something to do */
-async function changeFile(
-  store: string,
-  { path, text, mark }: StoreFile,
-  { remove, print, root }: How,
+async function addFiles(
+  { name, certificate, settings }: TrustStore,
+  how: How,
   io: CommandIo,
 ): Promise<boolean> {
-  const file = join(root, path);
-  const exists = existsSync(file);
-  if (remove && !exists) return false;
-  if (exists && mark !== undefined && !(await readText(file)).startsWith(mark)) {
-    io.out(`${store}: ${path} is somebody’s own and stays as it is${remove ? '' : `; it needs\n${text}`}\n`);
-    return false;
-  }
-  io.out(`${store}: ${remove ? 'remove' : 'write'} ${path}\n`);
-  if (print) return true;
-  try {
-    if (remove) {
-      await rm(file);
-      // The folder was made for it. With something else in it, it stays.
-      if (dirname(path).includes('/certs.d/')) await rmdir(dirname(file)).catch(() => undefined);
-    } else {
-      await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, text);
-    }
-  } catch (error) {
-    throw new CommandFailure(`${path}: ${(error as Error).message}; run it as root, or with --print`);
-  }
+  const found = await Promise.all(
+    certificate.map(async (path) => ({ path, text: await presentText(path, how) })),
+  );
+  const there = found.find(({ path, text = '' }) => !isOurs(path, text) && holds(text, how.pem));
+  const free = found.find(({ path, text }) => text === undefined || isOurs(path, text));
+  const chosen = there ?? free;
+  for (const { path } of chosen === undefined ? found : found.slice(0, found.indexOf(chosen)))
+    io.out(`${name}: ${path} is somebody’s own and stays as it is\n`);
+  if (chosen === undefined)
+    throw new CommandFailure(`${name}: there is no place for the certificate; move one of those files away`);
+  if (chosen === there) io.out(`${name}: ${chosen.path} has it already\n`);
+  else await writeOne(name, chosen.path, marked(how.pem), how, io);
+  if (settings === undefined) return chosen !== there;
+  const text = settings.textFor(chosen.path);
+  const present = await presentText(settings.path, how);
+  if (present === undefined || isOurs(settings.path, present))
+    await writeOne(name, settings.path, text, how, io);
+  else io.out(`${name}: ${settings.path} is somebody’s own and stays as it is; it needs\n${text}`);
   return true;
+}
+
+async function writeOne(
+  store: string,
+  path: string,
+  text: string,
+  { print, root }: How,
+  io: CommandIo,
+): Promise<void> {
+  io.out(`${store}: write ${path}\n`);
+  if (print) return;
+  try {
+    const file = join(root, path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, text);
+  } catch (error) {
+    throw notPermitted(path, error);
+  }
+}
+
+/** @returns whether there was something to do */
+async function removeFiles(
+  { name, certificate, settings }: TrustStore,
+  how: How,
+  io: CommandIo,
+): Promise<boolean> {
+  let changed = false;
+  for (const path of [...certificate, ...(settings === undefined ? [] : [settings.path])]) {
+    const text = await presentText(path, how);
+    if (text === undefined) continue;
+    if (!isOurs(path, text)) {
+      io.out(`${name}: ${path} is somebody’s own and stays as it is\n`);
+      continue;
+    }
+    changed = true;
+    io.out(`${name}: remove ${path}\n`);
+    if (how.print) continue;
+    const file = join(how.root, path);
+    await rm(file).catch((error: unknown) => {
+      throw notPermitted(path, error);
+    });
+    // The folder was made for it. With something else in it, it stays.
+    if (path.includes('/certs.d/')) await rmdir(dirname(file)).catch(() => undefined);
+  }
+  return changed;
+}
+
+/** The text of a file of the machine; undefined where there is none. @throws CommandFailure when it cannot be read */
+async function presentText(path: string, { root }: How): Promise<string | undefined> {
+  const file = join(root, path);
+  if (!existsSync(file)) return undefined;
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw notPermitted(path, error);
+  }
+}
+
+function notPermitted(path: string, error: unknown): CommandFailure {
+  return new CommandFailure(`${path}: ${(error as Error).message}; run it as root, or with --print`);
 }
 
 function readText(file: string): Promise<string> {

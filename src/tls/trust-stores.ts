@@ -1,12 +1,12 @@
 /** Where the programs of a machine look for authorities, and what puts one there. */
+import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 
-/** A file of a store. */
-export interface StoreFile {
+/** What has to name the certificate beside it. Only one of our own is replaced or removed. */
+export interface StoreSettings {
   readonly path: string;
-  readonly text: string;
-  /** It may be somebody's own: only one that begins with this line is replaced or removed. */
-  readonly mark?: string;
+  /** @param certificate the path that the certificate has been given */
+  readonly textFor: (certificate: string) => string;
 }
 
 export interface TrustStore {
@@ -14,7 +14,9 @@ export interface TrustStore {
   readonly name: string;
   /** The machine has it when any of these exists. */
   readonly evidence: readonly string[];
-  readonly files: readonly StoreFile[];
+  /** Where the certificate goes: the first of these that is free or ours. */
+  readonly certificate: readonly [string, ...string[]];
+  readonly settings?: StoreSettings;
   /** What has to be run afterwards, with its arguments. */
   readonly command?: readonly [string, ...string[]];
   /** What is told when the file at `path` does not have `word`. */
@@ -27,38 +29,34 @@ export interface ManualStep {
   readonly command: string;
 }
 
-export interface TrustTarget {
-  /** As images name it: `registry.local:5000`, without the port where it is 443. */
-  readonly host: string;
-  readonly pem: string;
-}
-
-/** The stores of a Linux machine. */
-export function linuxStores({ host, pem }: TrustTarget): readonly TrustStore[] {
+/**
+ * The stores of a Linux machine.
+ * @param host as images name it: `registry.local:5000`, without the port where it is 443
+ */
+export function linuxStores(host: string): readonly TrustStore[] {
   const name = `entrepot-${host.replaceAll(/[^A-Za-z0-9.-]+/g, '-')}.crt`;
-  const containerd = `/etc/containerd/certs.d/${host}`;
+  // Of each of these folders every `*.crt` is read, and `hosts.toml` names the one that is meant.
+  const beside = (folder: string) =>
+    [join(folder, host, 'ca.crt'), join(folder, host, 'entrepot.crt')] as const;
   return [
     {
       name: 'docker',
       evidence: ['/etc/docker', '/usr/bin/dockerd', '/usr/bin/docker'],
-      files: [{ path: `/etc/docker/certs.d/${host}/ca.crt`, text: pem }],
+      certificate: beside('/etc/docker/certs.d'),
     },
     {
       name: 'podman, skopeo, buildah',
       evidence: ['/etc/containers'],
-      files: [{ path: `/etc/containers/certs.d/${host}/ca.crt`, text: pem }],
+      certificate: beside('/etc/containers/certs.d'),
     },
     {
       name: 'containerd',
       evidence: ['/etc/containerd', '/usr/bin/containerd'],
-      files: [
-        { path: join(containerd, 'ca.crt'), text: pem },
-        {
-          path: join(containerd, 'hosts.toml'),
-          text: hostsToml(host, join(containerd, 'ca.crt')),
-          mark: MARK,
-        },
-      ],
+      certificate: beside('/etc/containerd/certs.d'),
+      settings: {
+        path: `/etc/containerd/certs.d/${host}/hosts.toml`,
+        textFor: (certificate) => hostsToml(host, certificate),
+      },
       condition: {
         path: '/etc/containerd/config.toml',
         word: 'certs.d',
@@ -69,19 +67,53 @@ export function linuxStores({ host, pem }: TrustTarget): readonly TrustStore[] {
     {
       name: 'the system (Debian, Ubuntu, Alpine)',
       evidence: ['/usr/sbin/update-ca-certificates'],
-      files: [{ path: `/usr/local/share/ca-certificates/${name}`, text: pem }],
+      certificate: [`/usr/local/share/ca-certificates/${name}`],
       command: ['/usr/sbin/update-ca-certificates'],
     },
     {
       name: 'the system (Fedora, RHEL)',
       evidence: ['/usr/bin/update-ca-trust'],
-      files: [{ path: `/etc/pki/ca-trust/source/anchors/${name}`, text: pem }],
+      certificate: [`/etc/pki/ca-trust/source/anchors/${name}`],
       command: ['/usr/bin/update-ca-trust'],
     },
   ];
 }
 
 const MARK = '# by entrepot trust';
+
+/** The certificate as it is written: what stands before the first `-----BEGIN` is a remark to all that read such files. */
+export function marked(pem: string): string {
+  return `${MARK}\n${pem}`;
+}
+
+/**
+ * Whether a file was written by us, and has nothing of somebody else's in it. An authority that Entrepot made counts as
+ * ours also where it was put there by hand.
+ */
+export function isOurs(path: string, text: string): boolean {
+  if (!path.endsWith('.crt')) return text.startsWith(MARK);
+  const isOne = text.split('-----BEGIN CERTIFICATE-----').length === 2;
+  return isOne && (text.startsWith(MARK) || OWN_AUTHORITY.test(readCertificate(text)?.subject ?? ''));
+}
+
+/** What local-ca.ts calls an authority. */
+const OWN_AUTHORITY = /^CN=Entrepot \d{4}-\d\d-\d\d [0-9a-f]{6}$/;
+
+/** Whether one of the certificates of the file is the given one. */
+export function holds(text: string, pem: string): boolean {
+  const wanted = readCertificate(pem)?.fingerprint256;
+  return text
+    .split(/(?=-----BEGIN CERTIFICATE-----)/)
+    .some((part) => wanted !== undefined && readCertificate(part)?.fingerprint256 === wanted);
+}
+
+function readCertificate(text: string): X509Certificate | undefined {
+  try {
+    return new X509Certificate(text);
+  } catch {
+    return undefined;
+  }
+}
 
 /** containerd reads the folder where `config_path` in its own configuration names `/etc/containerd/certs.d`. */
 function hostsToml(host: string, ca: string): string {

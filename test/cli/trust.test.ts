@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { CommandInput, CommandIo } from '../../src/cli/command-io.ts';
 import { trust, type TrustOptions } from '../../src/cli/trust.ts';
@@ -136,6 +137,38 @@ test('what somebody wrote for containerd stays, and what it needs is told', asyn
   expect(existsSync(`${root}${folder}/ca.crt`)).toBe(false);
   expect(await readFile(own, 'utf8')).toContain('elsewhere');
   expect((await ask({ root, remove: true })).out).toEndWith(`${host} was not trusted\n`);
+});
+
+test('an authority that somebody put there stays, and ours is beside it', async () => {
+  const own = join(workspace.path, 'own.crt');
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${own}.key`];
+  await run('openssl', ['req', '-x509', ...kind, '-subj', '/CN=Our own CA', '-out', own]);
+  const foreign = await readFile(own, 'utf8');
+  const folders = everywhere.map((folder) => `${folder}/certs.d/${host}`);
+  const root = await machine(...folders);
+  for (const folder of folders) await writeFile(`${root}${folder}/ca.crt`, foreign);
+  const { code, out } = await ask({ root, fingerprint });
+  expect([code, out]).toEqual([0, expect.stringContaining(`${folders[0]}/ca.crt is somebody’s own`)]);
+  for (const folder of folders) {
+    expect(await readFile(`${root}${folder}/ca.crt`, 'utf8')).toBe(foreign);
+    const pem = await readFile(`${root}${folder}/entrepot.crt`);
+    expect(new X509Certificate(pem).fingerprint256).toBe(fingerprint);
+  }
+  expect(await readFile(`${root}${folders[2]}/hosts.toml`, 'utf8')).toContain('/entrepot.crt"');
+  const list = ['list-tags', '--cert-dir', `${root}${folders[1]}`, `docker://${host}/none`];
+  expect(run('skopeo', list)).rejects.toThrow('404');
+  expect((await ask({ root, remove: true })).code).toBe(0);
+  for (const folder of folders) {
+    expect(await readFile(`${root}${folder}/ca.crt`, 'utf8')).toBe(foreign);
+    expect(existsSync(`${root}${folder}/entrepot.crt`)).toBe(false);
+  }
+  // What curl put there by hand is ours; with somebody’s own behind it, it is not.
+  const pem = await readFile(`${registry.dataDirectory}/_entrepot/tls/root.crt`, 'utf8');
+  await writeFile(`${root}${folders[0]}/ca.crt`, `${pem}${foreign}`);
+  await writeFile(`${root}${folders[1]}/ca.crt`, pem);
+  expect((await ask({ root, fingerprint })).out).toContain(`docker: ${folders[0]}/ca.crt has it already`);
+  await ask({ root, remove: true });
+  expect(folders.map((folder) => existsSync(`${root}${folder}/ca.crt`))).toEqual([true, false, true]);
 });
 
 test('Fedora’s system keeps it in a place of its own', async () => {
