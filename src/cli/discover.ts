@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import type { FoundService } from '../mdns/browser.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
+import { ownCommand } from './own-command.ts';
 
 export interface DiscoverOptions {
   /** Seconds to listen for; 2 unless told. */
@@ -126,5 +127,5 @@ function nextSteps({ host, port, tls }: Listed): string[] {
     ? [
         `docker login ${place}        # without TLS: first name it in "insecure-registries" of /etc/docker/daemon.json`,
       ]
-    : [`sudo entrepot trust ${place} && docker login ${place}`];
+    : [`sudo ${ownCommand()} trust ${place} && docker login ${place}`];
 }

@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import { type Address } from '../server/listener.ts';
 import { formatAddress } from '../server/address.ts';
 import { hostNames } from '../tls/host-names.ts';
+import { ownCommand } from './own-command.ts';
 
 /** An account that was made at the first start. */
 export interface FirstAccount {
@@ -73,20 +74,26 @@ function alsoLine(where: string, port: number): readonly string[] {
   return addresses.length === 0 ? [] : [`  also    ${addresses.join(', ')}`];
 }
 
-/** What every machine has to do once before it believes this registry. */
+/** What every machine has to do once before it believes this registry: by what each machine has, without this program. */
 function trustLines({ http }: Config, where: string, fingerprint: string): readonly string[] {
-  const fetched = (folder: string) =>
-    `sudo curl -k --create-dirs -o ${folder}/certs.d/${where}/ca.crt https://${where}/root-ca.crt`;
+  const fetched = (file: string) => `sudo curl -fsSk --create-dirs -o ${file} https://${where}/root-ca.crt`;
+  // A name of our own, as `ca.crt` may be somebody's; all of these clients read every `*.crt` there.
+  const beside = (folder: string) => fetched(`${folder}/certs.d/${where}/entrepot.crt`);
   const plain = http.tls?.plainAddr;
   const host = where.replace(/:\d+$/, '');
+  const system = `entrepot-${where.replaceAll(/[^A-Za-z0-9.-]+/g, '-')}.crt`;
   return [
-    `  trust   on each machine: sudo entrepot trust ${where}, or for one client`,
-    `          docker  ${fetched('/etc/docker')}`,
-    `          podman  ${fetched('/etc/containers')}`,
+    `  trust   on each machine, for the clients that it has; what is fetched must have the SHA-256`,
+    `          ${fingerprint}`,
+    `          docker      ${beside('/etc/docker')}`,
+    `          podman      ${beside('/etc/containers')}`,
+    `          containerd  ${beside('/etc/containerd')}`,
+    `          Debian      ${fetched(`/usr/local/share/ca-certificates/${system}`)} && sudo update-ca-certificates`,
+    `          Fedora      ${fetched(`/etc/pki/ca-trust/source/anchors/${system}`)} && sudo update-ca-trust`,
     ...(plain === undefined || 'unix' in plain
       ? []
-      : [`          macOS   open http://${host}:${plain.port}/root-ca.mobileconfig`]),
-    `          SHA-256 ${fingerprint}`,
+      : [`          macOS       open http://${host}:${plain.port}/root-ca.mobileconfig`]),
+    `          or all at once, by a copy of the program (dist/entrepot): sudo ./entrepot trust ${where}`,
   ];
 }
 
@@ -105,5 +112,5 @@ function loginLine({ auth }: Config, where: string, file: string | undefined): s
   const command = `docker login ${where}`;
   return kept || elsewhere
     ? command
-    : `there are no accounts yet: entrepot user add NAME ${file ?? ''}`.trimEnd();
+    : `there are no accounts yet: ${ownCommand()} user add NAME ${file ?? ''}`.trimEnd();
 }

@@ -31,9 +31,9 @@ test('a table, and the command to run next', async () => {
       'b         b.local:5000         no   ?        ?',
       'registry  registry.local:5000  yes  1.2.3    10.0.0.1 fe80::1%eth0',
       '',
-      'sudo entrepot trust a.local:5000 && docker login a.local:5000',
+      'sudo npx entrepot trust a.local:5000 && docker login a.local:5000',
       'docker login b.local:5000        # without TLS: first name it in "insecure-registries" of /etc/docker/daemon.json',
-      'sudo entrepot trust registry.local:5000 && docker login registry.local:5000',
+      'sudo npx entrepot trust registry.local:5000 && docker login registry.local:5000',
       '',
     ].join('\n'),
   });
@@ -62,7 +62,9 @@ test('what a terminal or a shell would act on is taken out', async () => {
   expect(out).toContain('??evil?');
   expect(out.split('\n').every((line) => line.length < 400)).toBe(true);
   const commands = out.split('\n').filter((line) => /^sudo|^docker/.test(line));
-  expect(commands).toEqual(['sudo entrepot trust registry.local:5000 && docker login registry.local:5000']);
+  expect(commands).toEqual([
+    'sudo npx entrepot trust registry.local:5000 && docker login registry.local:5000',
+  ]);
   expect(out).toContain('x;$(reboot).local:5000 has no name that can be used');
   const { out: json } = await run([registry({ name: hostile })], { json: true });
   expect(JSON.parse(json)).toMatchObject([{ name: '?[2J??31m???evil?' }]);

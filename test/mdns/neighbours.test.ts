@@ -74,6 +74,10 @@ test('two that are switched on together settle their names, and tell them', asyn
   ]);
   for (const machine of ['one', 'two'] as const) {
     expect(logs(machine)).toContain(`entrepot trust ${nameOf(machine)}.local:5000`);
+    // Of the card everything works without the program.
+    expect(logs(machine)).toContain(
+      `/etc/docker/certs.d/${nameOf(machine)}.local:5000/entrepot.crt https://${nameOf(machine)}.local:5000/root-ca.crt`,
+    );
   }
 }, 60_000);
 
@@ -125,7 +129,7 @@ test('entrepot discover lists both, and what to run next', async () => {
     expect(text).toMatch(
       new RegExp(`^${name} +${name}\\.local:5000 +yes +\\d+\\.\\d+\\.\\d+ .*10\\.99\\.0\\.${number}`, 'm'),
     );
-    expect(text).toContain(`sudo entrepot trust ${name}.local:5000 && docker login ${name}.local:5000`);
+    expect(text).toContain(`entrepot trust ${name}.local:5000 && docker login ${name}.local:5000`);
     expect(JSON.parse(json)).toContainEqual({
       name,
       host: `${name}.local`,
