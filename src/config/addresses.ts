@@ -55,6 +55,45 @@ export function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '::1' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
+/**
+ * Whether a connection could come to either of two addresses to listen on. What a name leads to is not known: it counts as
+ * any address. Port 0 is another one for each.
+ */
+export function overlap(
+  one: TcpAddress | { readonly unix: string },
+  other: TcpAddress | { readonly unix: string },
+): boolean {
+  if ('unix' in one || 'unix' in other || one.port !== other.port || one.port === 0) return false;
+  const [left, right] = [canonicalAddress(one.hostname), canonicalAddress(other.hostname)];
+  if (left === right) return true;
+  const versions = [isIP(left), isIP(right)];
+  if (versions.includes(0) || left === '::' || right === '::') return true;
+  return versions[0] === versions[1] && (left === '0.0.0.0' || right === '0.0.0.0');
+}
+
+function canonicalAddress(hostname: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(hostname)?.[1];
+  if (mapped !== undefined) return mapped;
+  return isIP(hostname) === 6 && !hostname.includes('%')
+    ? new URL(`http://[${hostname}]`).hostname.slice(1, -1)
+    : hostname.toLowerCase();
+}
+
+/** Reads a DNS name or an address that a certificate can be for. */
+export function parseCertificateName(text: string): string | undefined {
+  if (isIP(text) !== 0) return text.includes('%') ? undefined : text;
+  return parseDomain(text.replace(/^\*\./, '')) === undefined ? undefined : text;
+}
+
+/** Reads a domain, without `*`; a dot before it, as some write it, is left out. */
+export function parseDomain(text: string): string | undefined {
+  const name = text.replace(/^\./, '');
+  const labels = name.split('.');
+  const isName = labels.every((label) => /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(label));
+  // What ends in a number is meant for an address, and is none.
+  return isName && name.length <= 253 && !/^\d+$/.test(labels.at(-1) ?? '') ? name : undefined;
+}
+
 /** Reads a DNS name that a certificate can be chosen by, in lower case; its first label may be `*`. */
 export function parseServerName(text: string): string | undefined {
   const name = text.toLowerCase();

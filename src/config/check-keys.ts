@@ -8,6 +8,9 @@ import { type Entry, isNull, isSet, type MapNode, type Node, type Path } from '.
 const GUARDS: ReadonlySet<string> = new Set([
   'auth',
   'auth.ldap',
+  'http.tls',
+  'http.tls.certificates',
+  'http.tls.letsencrypt',
   'access',
   'tags',
   'tags.immutable',
@@ -28,10 +31,10 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       const here = [...path, key];
       if (known === undefined) {
         const meant = hint(key, section, path);
-        // What was meant to keep somebody out must not be passed over.
+        // What was meant to keep somebody out, or to encrypt, must not be passed over.
         if (
           GUARDS.has(formatPath(path.filter((step) => typeof step === 'string'))) ||
-          isMisspeltGuard(key, path)
+          isMisspeltGuard(key, section, path)
         )
           findings.problemAt(root, here, `unknown setting${meant}`, keyPlace);
         else findings.warning(keyPlace, `${formatPath(here)}: unknown setting, it has no effect${meant}`);
@@ -84,11 +87,12 @@ export function checkKeys(root: MapNode, findings: Findings): void {
   }
 }
 
-/** Sections of the whole file that keep somebody out: a slip of the finger in their names would let everybody in. */
-const GUARDING: ReadonlySet<string> = new Set(['auth', 'users', 'groups', 'acl', 'access']);
+/** Sections that keep somebody out: a slip of the finger in their names would let everybody in, or listen. */
+const GUARDING: ReadonlySet<string> = new Set(['auth', 'users', 'groups', 'acl', 'access', 'http.tls']);
 
-function isMisspeltGuard(key: string, path: Path): boolean {
-  return path.length === 0 && GUARDING.has(nearest(key, KNOWN.keys.keys()) ?? '');
+function isMisspeltGuard(key: string, section: Section, path: Path): boolean {
+  const meant = nearest(key, section.keys.keys());
+  return meant !== undefined && GUARDING.has(formatPath([...path, meant]));
 }
 
 const NAMES = { map: 'a section of settings', list: 'a list' } as const;

@@ -1,17 +1,119 @@
-/** What `http.tls` means beside the certificate that it names first. */
-import { resolve } from 'node:path';
+/** What `http.tls` means. */
+import { join, resolve } from 'node:path';
+import { parseTcpAddress } from './addresses.ts';
 import { CIPHER_SUITES, readCipherSuites } from './cipher-suites.ts';
-import type { NamedCertificateConfig, TlsConfig } from './config.ts';
+import type { NamedCertificateConfig, StorageConfig, TlsConfig } from './config.ts';
+import { effectiveAcme } from './effective-acme.ts';
+import { STATE_FOLDER } from './effective-auth.ts';
 import { type Findings, printable } from './findings.ts';
 import type { File } from './schema.ts';
-import type { MapNode } from './tree.ts';
+import type { MapNode, Path } from './tree.ts';
 
 type Section = NonNullable<NonNullable<NonNullable<File['http']>['tls']>>;
 
 const PATH = ['http', 'tls'] as const;
 
+/** TLS as the file means it; undefined for plain HTTP, which is never what half a setting leads to. */
+export function effectiveTls(
+  section: Section | null | undefined,
+  storage: StorageConfig,
+  root: MapNode,
+  findings: Findings,
+): TlsConfig | undefined {
+  if (section === null || section === undefined) return undefined;
+  const problem = (path: Path, text: string) => findings.problemAt(root, [...PATH, ...path], text);
+  const warn = (name: string, text: string) => findings.warningAt(root, [...PATH, name], text);
+  const acme = effectiveAcme(section, acmeFolder(storage), problem);
+  const source =
+    section.auto === true ? ownAuthority(section, storage, problem) : (acme ?? ownFiles(section, problem));
+  if (section.auto !== true) {
+    for (const name of ['names', 'constraints'] as const)
+      if ((section[name] ?? []).length > 0) warn(name, 'has no effect without http.tls.auto');
+  }
+  const clientCas = section.clientcas ?? [];
+  if (source === undefined) {
+    if (clientCas.length > 0) problem(['clientcas'], 'needs http.tls.certificate and http.tls.key');
+    else if (isSaid(section.clientauth))
+      problem(['clientauth'], 'needs http.tls.certificate and http.tls.key, and http.tls.clientcas');
+    const without = [
+      ...(section.minimumtls === 'tls1.3' ? ['minimumtls'] : []),
+      ...(isSaid(section.ciphersuites?.[0]) ? ['ciphersuites'] : []),
+      ...(isSaid(section.plainaddr) ? ['plainaddr'] : []),
+    ];
+    for (const name of without) warn(name, 'has no effect without a certificate');
+    return undefined;
+  }
+  // `registry:2` lets everybody in then, and says nothing.
+  if (clientCas.length === 0 && isSaid(section.clientauth))
+    problem(['clientauth'], 'needs http.tls.clientcas: whose certificates are to be trusted');
+  return {
+    ...source,
+    named: namedCertificates(section),
+    ...spoken(section, root, findings),
+    clientCas: clientCas.map((path) => resolve(path)),
+    clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
+  };
+}
+
+/** Tells a problem of a setting below `http.tls`. */
+type Tell = (path: Path, text: string) => void;
+/** Where the certificate comes from, and what plain HTTP says of it. */
+type Source = Pick<TlsConfig, 'acme' | 'localCa' | 'plainAddr' | 'certificate' | 'key'>;
+
+function isSaid(text: string | null | undefined): text is string {
+  return text !== null && text !== undefined && text !== '';
+}
+
+function acmeFolder({ driver }: StorageConfig): string | undefined {
+  return driver.kind === 'filesystem' ? join(driver.rootDirectory, STATE_FOLDER, 'acme') : undefined;
+}
+
+/** TLS by an authority of our own, which is kept beside the content. */
+function ownAuthority(section: Section, { driver }: StorageConfig, problem: Tell): Source | undefined {
+  for (const name of ['certificate', 'key'] as const) {
+    if (isSaid(section[name])) problem([name], 'is made by http.tls.auto: leave one of them out');
+  }
+  if (driver.kind !== 'filesystem') {
+    problem(['auto'], 'needs a folder to keep the authority in: storage.filesystem');
+    return undefined;
+  }
+  const folder = join(driver.rootDirectory, STATE_FOLDER, 'tls');
+  return {
+    localCa: { folder, names: section.names ?? [], constraints: section.constraints ?? [] },
+    ...plainAddrOf(section, problem),
+    certificate: join(folder, 'server.crt'),
+    key: join(folder, 'server.key'),
+  };
+}
+
+/** TLS by files of the operator's; undefined where none is named. */
+function ownFiles(section: Section, problem: Tell): Source | undefined {
+  const { certificate, key } = section;
+  const isOne = isSaid(certificate) || isSaid(key);
+  // Without one that is named by itself the list's first one is for everybody else.
+  const [first] = isOne ? [] : namedCertificates(section);
+  if (!isOne && first === undefined) return undefined;
+  // Never plain HTTP because half of a pair was forgotten.
+  if (!isSaid(certificate) && first === undefined)
+    problem(['certificate'], 'is missing, and http.tls.key needs it');
+  if (!isSaid(key) && first === undefined) problem(['key'], 'is missing, and http.tls.certificate needs it');
+  return {
+    ...plainAddrOf(section, problem),
+    certificate: first?.certificate ?? resolve(certificate ?? ''),
+    key: first?.key ?? resolve(key ?? ''),
+  };
+}
+
+function plainAddrOf({ plainaddr }: Section, problem: Tell): Pick<TlsConfig, 'plainAddr'> {
+  if (!isSaid(plainaddr)) return {};
+  const address = parseTcpAddress(plainaddr);
+  if (address !== undefined) return { plainAddr: address };
+  problem(['plainaddr'], `expected host:port such as ":5080", found "${printable(plainaddr)}"`);
+  return {};
+}
+
 /** Certificates that are chosen by name, in the file's order. */
-export function namedCertificates({ certificates }: Section): readonly NamedCertificateConfig[] {
+function namedCertificates({ certificates }: Section): readonly NamedCertificateConfig[] {
   return (certificates ?? []).map(({ certificate, key, names }) => ({
     certificate: resolve(certificate),
     key: resolve(key),
@@ -20,7 +122,7 @@ export function namedCertificates({ certificates }: Section): readonly NamedCert
 }
 
 /** Which versions of TLS and which ciphers are spoken. */
-export function spoken(
+function spoken(
   { minimumtls, ciphersuites }: Section,
   root: MapNode,
   findings: Findings,

@@ -1,6 +1,6 @@
 /** From a file that fits the schema to the configuration in force: defaults, and what settings mean together. */
 import { join, resolve } from 'node:path';
-import { formatTcpAddress, isLoopback, parseHost, parseTcpAddress } from './addresses.ts';
+import { formatTcpAddress, isLoopback, overlap, parseHost, parseTcpAddress } from './addresses.ts';
 import type { AuthConfig } from './auth-config.ts';
 import type {
   AddressConfig,
@@ -12,10 +12,9 @@ import type {
   ValidationConfig,
 } from './config.ts';
 import { EffectiveAuth, STATE_FOLDER } from './effective-auth.ts';
-import { namedCertificates, spoken } from './effective-tls.ts';
+import { effectiveTls } from './effective-tls.ts';
 import { DEFAULT_PROXY, EffectiveProxy, type SaidProxy } from './effective-proxy.ts';
 import { effectiveCollector, millisecondsOf } from './effective-upkeep.ts';
-import { effectiveAcme } from './effective-acme.ts';
 import { effectiveRetention, effectiveScrub } from './effective-retention.ts';
 import type { Findings } from './findings.ts';
 import { effectiveQuotas } from './quota-schema.ts';
@@ -205,9 +204,16 @@ class Effective {
   http(section: NonNullable<File['http']>, defaults: Defaults, storage: StorageConfig): HttpConfig {
     const host = this.#host(orUndefined(section.host));
     const secret = orUndefined(section.secret);
-    const tls = this.#tls(section.tls, storage);
+    const tls = effectiveTls(section.tls, storage, this.#root, this.#findings);
+    const addr = this.#address(section, defaults);
+    if (tls?.plainAddr !== undefined && overlap(addr, tls.plainAddr)) {
+      const where = orUndefined(section.tls?.plainaddr) === undefined ? ['addr'] : ['tls', 'plainaddr'];
+      const text =
+        'http.addr and http.tls.plainaddr share a port: half of the requests would come to the wrong one; choose another port for one of them';
+      this.#problem(['http', ...where], text);
+    }
     return {
-      addr: this.#address(section, defaults),
+      addr,
       prefix: section.prefix ?? '/',
       ...(host === undefined ? {} : { host }),
       relativeUrls: section.relativeurls ?? false,
@@ -245,104 +251,6 @@ class Effective {
       this.#findings.warningAt(this.#root, ['http', 'host'], `${wanted}; it has no effect`);
     }
     return host;
-  }
-
-  #tls(section: NonNullable<File['http']>['tls'], storage: StorageConfig): HttpConfig['tls'] {
-    if (section === null || section === undefined) return undefined;
-    const acme = this.#acme(section, storage);
-    if (section.auto === true) return this.#localTls(section, storage);
-    if (acme !== undefined) return acme;
-    const certificate = orUndefined(section.certificate);
-    const key = orUndefined(section.key);
-    const clientCas = section.clientcas ?? [];
-    const named = namedCertificates(section);
-    // Without one that is named by itself the list's first one is for everybody else.
-    const [first] = certificate === undefined && key === undefined ? named : [];
-    if (certificate === undefined && key === undefined && first === undefined) {
-      if (clientCas.length > 0) {
-        this.#problem(['http', 'tls', 'clientcas'], 'needs http.tls.certificate and http.tls.key');
-      }
-      const asks =
-        section.minimumtls === 'tls1.3' ? 'minimumtls' : section.ciphersuites?.[0] && 'ciphersuites';
-      if (asks)
-        this.#findings.warningAt(this.#root, ['http', 'tls', asks], 'has no effect without a certificate');
-      return undefined;
-    }
-    if (clientCas.length === 0 && section.clientauth !== undefined && section.clientauth !== null) {
-      this.#problem(
-        ['http', 'tls', 'clientauth'],
-        'needs http.tls.clientcas: whose certificates are to be trusted',
-      );
-    }
-    // Never plain HTTP because half of a pair was forgotten.
-    if (certificate === undefined && first === undefined) {
-      this.#problem(['http', 'tls', 'certificate'], 'is missing, and http.tls.key needs it');
-    }
-    if (key === undefined && first === undefined) {
-      this.#problem(['http', 'tls', 'key'], 'is missing, and http.tls.certificate needs it');
-    }
-    return {
-      certificate: first?.certificate ?? resolve(certificate ?? ''),
-      key: first?.key ?? resolve(key ?? ''),
-      named,
-      ...spoken(section, this.#root, this.#findings),
-      clientCas: clientCas.map((path) => resolve(path)),
-      clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
-    };
-  }
-
-  /** TLS by a directory's certificate. */
-  #acme(
-    section: NonNullable<NonNullable<File['http']>['tls']>,
-    { driver }: StorageConfig,
-  ): HttpConfig['tls'] {
-    const folder =
-      driver.kind === 'filesystem' ? join(driver.rootDirectory, STATE_FOLDER, 'acme') : undefined;
-    const tell = (path: Path, text: string) => this.#problem(['http', 'tls', ...path], text);
-    const acme = effectiveAcme(section, folder, tell);
-    if (acme === undefined) return undefined;
-    return {
-      ...acme,
-      named: namedCertificates(section),
-      ...spoken(section, this.#root, this.#findings),
-      clientCas: (section.clientcas ?? []).map((file) => resolve(file)),
-      clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
-    };
-  }
-
-  /** TLS by an authority of our own, which is kept beside the content. */
-  #localTls(
-    section: NonNullable<NonNullable<File['http']>['tls']>,
-    { driver }: StorageConfig,
-  ): HttpConfig['tls'] {
-    const path = ['http', 'tls'];
-    for (const name of ['certificate', 'key'] as const) {
-      if (orUndefined(section[name]) !== undefined)
-        this.#problem([...path, name], 'is made by http.tls.auto: leave one of them out');
-    }
-    if (driver.kind !== 'filesystem') {
-      this.#problem([...path, 'auto'], 'needs a folder to keep the authority in: storage.filesystem');
-      return undefined;
-    }
-    const folder = join(driver.rootDirectory, STATE_FOLDER, 'tls');
-    const plain = orUndefined(section.plainaddr);
-    const plainAddr = plain === undefined ? undefined : parseTcpAddress(plain);
-    if (plain !== undefined && plainAddr === undefined) {
-      this.#problem(
-        [...path, 'plainaddr'],
-        `expected host:port such as ":5080", found "${plain.slice(0, 60)}"`,
-      );
-    }
-    return {
-      localCa: { folder, names: section.names ?? [], constraints: section.constraints ?? [] },
-      ...(plainAddr === undefined ? {} : { plainAddr }),
-      certificate: join(folder, 'server.crt'),
-      key: join(folder, 'server.key'),
-      named: namedCertificates(section),
-      ...spoken(section, this.#root, this.#findings),
-      clientCas: (section.clientcas ?? []).map((file) => resolve(file)),
-      clientAuth: section.clientauth ?? 'require-and-verify-client-cert',
-    };
   }
 
   #duration(value: DurationValue | null | undefined, path: Path): number | undefined {

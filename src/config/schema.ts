@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot';
 import { acmeSchema } from './acme-schema.ts';
-import { parsePrefix, parseProxy, parseServerName } from './addresses.ts';
+import { parseCertificateName, parseDomain, parsePrefix, parseProxy, parseServerName } from './addresses.ts';
 import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
 import { tagRulesSchema } from './tag-rules-schema.ts';
@@ -77,8 +77,15 @@ const http = v.object({
   tls: v.nullish(
     v.object({
       auto: v.nullish(flag()),
-      names: v.nullish(listOf(text('a name or an address'))),
-      constraints: v.nullish(listOf(text('a domain such as "local"'))),
+      names: v.nullish(
+        listOf(
+          textThat(
+            'a DNS name such as "registry.lan" or an address, without scheme and port',
+            parseCertificateName,
+          ),
+        ),
+      ),
+      constraints: v.nullish(listOf(textThat('a domain such as "local", without "*."', parseDomain))),
       letsencrypt: v.nullish(acmeSchema),
       plainaddr: v.nullish(text('a string such as ":5080"')),
       certificate: v.nullish(text('the path of a PEM file')),

@@ -35,6 +35,77 @@ describe('certificates', () => {
   });
 });
 
+const onDisk = (http: string) =>
+  `version: 0.1\nstorage: {filesystem: {rootdirectory: /data}}\nhttp: {${http}}\n`;
+const auto = (more: string) => onDisk(`tls: {auto: true, ${more}}`);
+
+describe('what would be less than it seems is refused', () => {
+  const needsCas = 'http.tls.clientauth: needs http.tls.clientcas';
+  const shared = 'http.addr and http.tls.plainaddr share a port';
+  const unknown = 'unknown setting; did you mean';
+  test.each([
+    [auto('clientauth: require-and-verify-client-cert'), needsCas],
+    [withPair('clientauth: require-any-client-cert'), needsCas],
+    [onDisk('tls: {letsencrypt: {hosts: a.example.com}, clientauth: require-any-client-cert}'), needsCas],
+    [onDisk('tls: {clientauth: require-any-client-cert}'), 'http.tls.clientauth: needs http.tls.certificate'],
+    [onDisk('tls: {auot: true}'), `http.tls.auot: ${unknown} http.tls.auto?`],
+    [onDisk('tsl: {auto: true}'), `http.tsl: ${unknown} http.tls?`],
+    [onDisk('tls: {letsencrypt: {host: a.example.com}}'), 'http.tls.letsencrypt.host: unknown setting'],
+    [withPair('certificates: [{certificate: a, key: b, nmaes: c}]'), 'nmaes: unknown setting'],
+    [onDisk('addr: ":5000", tls: {auto: true, plainaddr: ":5000"}'), shared],
+    [onDisk('addr: ":5000", tls: {auto: true, plainaddr: "127.0.0.1:5000"}'), shared],
+    [onDisk('addr: "127.0.0.1:5000", tls: {auto: true, plainaddr: "0.0.0.0:5000"}'), shared],
+    [onDisk('addr: "[::1]:5000", tls: {auto: true, plainaddr: "[0::1]:5000"}'), shared],
+    [onDisk('addr: "localhost:5000", tls: {certificate: c, key: k, plainaddr: "127.0.0.1:5000"}'), shared],
+    [onDisk('addr: ":80", tls: {letsencrypt: {hosts: a.example.com}}'), shared],
+    ...[
+      '"https://a.lan"',
+      '"a.lan:5000"',
+      '256.1.1.1',
+      '"[fd00::1]"',
+      '"fe80::1%eth0"',
+      'a..lan',
+      '10.0.0.0/8',
+    ].map((name) => [auto(`names: [b.lan, ${name}]`), 'http.tls.names[1]: expected a DNS name'] as const),
+    ...['"*.lan"', '"https://lan"', '..lan', '10.0.0.1', '""'].map(
+      (name) => [auto(`constraints: [${name}]`), 'http.tls.constraints[0]: expected a domain'] as const,
+    ),
+  ] as const)('%s', async (file, problem) => {
+    const { problems } = await load(file);
+    expect(problems).toEqual([expect.stringContaining(problem)]);
+    expect(problems[0]).toStartWith('config.yml:3:');
+  });
+
+  test('and what is as it seems is not', async () => {
+    const { http } = await loaded(
+      onDisk(
+        'addr: "127.0.0.1:5000", tls: {auto: true, plainaddr: "127.0.0.2:5000", names: ["*.lan", "fd00::1", 10.0.0.1, Reg_1.lan], constraints: [.lan, local]}',
+      ),
+    );
+    expect(http.tls?.localCa).toMatchObject({
+      names: ['*.lan', 'fd00::1', '10.0.0.1', 'Reg_1.lan'],
+      constraints: ['lan', 'local'],
+    });
+  });
+});
+
+test('plain HTTP sends on to TLS by own files too', async () => {
+  const { http } = await loaded(withPair('plainaddr: ":5080"'));
+  expect(http.tls?.plainAddr).toEqual({ hostname: '', port: 5080 });
+});
+
+test('what has no effect is told', async () => {
+  const told = async (file: string) =>
+    (await load(file)).warnings.map((line) => line.slice('config.yml:3:'.length));
+  expect(await told(withPair('names: [a.lan], constraints: [lan]'))).toEqual([
+    expect.stringContaining('http.tls.names: has no effect without http.tls.auto'),
+    expect.stringContaining('http.tls.constraints: has no effect without http.tls.auto'),
+  ]);
+  expect(await told(onDisk('tls: {plainaddr: ":80"}'))).toEqual([
+    expect.stringContaining('http.tls.plainaddr: has no effect without a certificate'),
+  ]);
+});
+
 describe('what is spoken', () => {
   const spoken = async (more: string) => {
     const { config, problems, warnings } = await load(withPair(more));

@@ -158,7 +158,6 @@ describe('unknown settings', () => {
       '3:8: http.rootdirectory: unknown setting, it has no effect; did you mean storage.filesystem.rootdirectory?',
     ],
     ['addr: x', '3:1: addr: unknown setting, it has no effect; did you mean http.addr?'],
-    ['http: {tls: {cert: c}}', '3:14: http.tls.cert: unknown setting, it has no effect'],
     ['colour: blue', '3:1: colour: unknown setting, it has no effect'],
     ['"a\\nb": c', '3:1: a\uFFFDb: unknown setting, it has no effect'],
     [`${'x'.repeat(100)}: c`, `3:1: ${'x'.repeat(57)}...: unknown setting, it has no effect`],

@@ -95,12 +95,15 @@ test('certificates that change on the disk are shown to who comes then, and no t
   };
   await use(0);
   const port = await freePort();
+  const plain = await freePort();
   registry = await startEntrepot({
     workers: 2,
     port,
-    config: { http: { tls: { certificate, key } } },
+    config: { http: { tls: { certificate, key, plainaddr: `127.0.0.1:${plain}` } } },
     isTls: true,
   });
+  const sent = await fetch(`http://127.0.0.1:${plain}/root-ca.crt`, { redirect: 'manual' });
+  expect([sent.status, sent.headers.get('location')]).toEqual([308, `https://127.0.0.1:${port}/root-ca.crt`]);
   const all = pairs.map(({ ca }) => ca).join('');
   const end = new AbortController();
   const failures: unknown[] = [];
