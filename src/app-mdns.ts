@@ -3,8 +3,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
+import { isLoopback } from './config/addresses.ts';
 import type { Config } from './config/config.ts';
 import type { Logger } from './log.ts';
+import { formatAddress } from './server/address.ts';
 import type { Address } from './server/listener.ts';
 
 /** How long the name may take until the registry is told of without it, in milliseconds. */
@@ -28,7 +30,14 @@ export async function announce(
   { log, onName, onReady }: AnnounceOptions,
 ): Promise<() => Promise<void>> {
   const { mdns, http } = config;
-  if (mdns === undefined || 'unix' in address) {
+  const isReachable = !('unix' in address) && !isLoopback(address.hostname);
+  if (mdns === undefined || !isReachable) {
+    if (mdns !== undefined) {
+      log.warn('mdns: the registry is not announced, as no other machine can reach it', {
+        address: formatAddress(address),
+        advice: 'set http.addr to an address of the network, or to ":5000" for all of them',
+      });
+    }
     onReady(undefined);
     return () => Promise.resolve();
   }
