@@ -1,5 +1,6 @@
 /** From the configuration to a certificate that a directory signs. A part of the composition root. */
-import { readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { TLSSocket } from 'node:tls';
 import type { AcmeConfig, Config } from './config/config.ts';
 import type { Logger } from './log.ts';
@@ -21,6 +22,7 @@ export async function prepareAcme({ http }: Config, log: Logger): Promise<void> 
     );
   }
   readCa(acme);
+  if (acme.hook !== undefined) findHook(acme.hook);
   // Large, and of no use to who has certificates of his own.
   const renewal = await import('./tls/acme-renewal.ts');
   try {
@@ -119,4 +121,25 @@ function readCa({ ca }: AcmeConfig): string | undefined {
 /** What attempts depend on, without the secrets: it is kept in a file. */
 function settingsOf({ directoryUrl, hosts, challenge, email, hook, eab, ca }: AcmeConfig): string {
   return JSON.stringify([directoryUrl, [...hosts].sort(), challenge, email, hook, eab?.kid, ca]);
+}
+
+/** Without it every attempt would fail, weeks later. @throws StartFailure */
+function findHook(hook: string): void {
+  const folders = hook.includes('/') ? [''] : (process.env['PATH'] ?? '').split(delimiter);
+  const refuse = (reason: string) => new StartFailure(`http.tls.letsencrypt.hook: ${hook}: ${reason}`);
+  const found = folders
+    .map((folder) => join(folder, hook))
+    .filter((path) => statSync(path, { throwIfNoEntry: false })?.isFile() === true);
+  if (found.length === 0)
+    throw refuse(hook.includes('/') ? 'there is no such file' : 'it is not in the PATH');
+  if (!found.some(canRun)) throw refuse('it cannot be run: chmod +x');
+}
+
+function canRun(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -40,9 +40,24 @@ export function readCertificate({ http }: Config): TlsOptions | undefined {
   };
 }
 
+/** A line for each of the operator's certificates that clients refuse by its dates. @throws StartFailure as `readCertificate` */
+export function datesOff({ http: { tls } }: Config, now = Date.now()): readonly string[] {
+  if (tls === undefined) return [];
+  // Those that we have made or asked for ourselves are renewed.
+  const isOwn = tls.localCa === undefined && tls.acme === undefined;
+  const files = [...(isOwn ? [tls.certificate] : []), ...tls.named.map(({ certificate }) => certificate)];
+  return [...new Set(files)].flatMap((file) => {
+    const { validFrom, validTo } = new X509Certificate(readPem('http.tls.certificate', file));
+    if (Date.parse(validTo) <= now) return [`${file} has expired (${validTo}): clients refuse it`];
+    if (Date.parse(validFrom) > now) return [`${file} is not valid before ${validFrom}: clients refuse it`];
+    return [];
+  });
+}
+
 /** The files whose change `readCertificate` has to be asked anew for. */
 export function certificateFiles({ certificate, key, named }: TlsConfig): readonly string[] {
-  return [certificate, key, ...named.flatMap((one) => [one.certificate, one.key])];
+  const all = [certificate, key, ...named.flatMap((one) => [one.certificate, one.key])];
+  return [...new Set(all)];
 }
 
 /** By the names that `registry:2` has (and Go's crypto/tls). */

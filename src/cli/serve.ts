@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { type Administration, administer } from '../app-admin.ts';
 import { loggerFor, openStorage } from '../app.ts';
 import { keepAcme, prepareAcme } from '../app-acme.ts';
-import { readCertificate } from '../app-certificates.ts';
+import { datesOff, readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import { openKeys } from '../app-access.ts';
 import { announce } from '../app-mdns.ts';
@@ -17,7 +17,7 @@ import { fileSignature } from '../config/watch.ts';
 import type { Logger } from '../log.ts';
 import { AddressUnavailable } from '../server/address.ts';
 import type { Address } from '../server/listener.ts';
-import { supervise, type Workers } from '../server/supervisor.ts';
+import { proveFree, supervise, type Workers } from '../server/supervisor.ts';
 import { WorkerCannotStart } from '../server/worker-slot.ts';
 import { StorageFailure } from '../drivers/driver.ts';
 import { Objects } from '../store/objects.ts';
@@ -48,11 +48,13 @@ export async function serve(
     for (const opening of openingsOf(config)) log.warn(`WARNING: ${opening}`);
     const since = loaded.file === undefined ? '' : await fileSignature(loaded.file);
     const storage = openStorage(config);
+    await proveFreeFirst(config);
     const local = await prepareCertificate(config);
     if (local?.isNewRoot === true)
       log.info('an authority of our own is made', { fingerprint: local.fingerprint });
     await prepareAcme(config, log);
     readCertificate(config);
+    for (const warning of datesOff(config)) log.warn(warning);
     const certificate = keepCertificate(config, log);
     if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
     const admin = lan ? await firstAccount(config) : undefined;
@@ -108,6 +110,18 @@ export async function serve(
       for (const warning of error.warnings) process.stderr.write(`warning: ${warning}\n`);
     process.stderr.write(`${error.message}\n`);
     return 1;
+  }
+}
+
+/** An authority and an account are made for a server that can start. @throws AddressUnavailable @throws StartFailure */
+async function proveFreeFirst({ http: { addr, tls } }: Config): Promise<void> {
+  if (tls === undefined) return;
+  await proveFree(addr);
+  try {
+    if (tls.plainAddr !== undefined) await proveFree(tls.plainAddr);
+  } catch (error) {
+    if (!(error instanceof AddressUnavailable)) throw error;
+    throw new StartFailure(`http.tls.plainaddr: ${error.message}`, { cause: error });
   }
 }
 

@@ -48,7 +48,7 @@ const INTERRUPTED = 130;
  * @throws WorkerCannotStart when the workers cannot start at all
  */
 export async function supervise(options: SuperviseOptions): Promise<number> {
-  const address = await claim(options.address);
+  const address = await proveFree(options.address);
   const shared = !('unix' in address);
   const start = { address, reusePort: shared && sharesPorts(), message: options.startMessage };
   let over = false;
@@ -89,8 +89,11 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
 /** What makes the server end: the signal it was told by, or the worker that cannot be started. */
 type End = { readonly signal: 'SIGTERM' | 'SIGINT' } | { readonly error: WorkerCannotStart };
 
-/** Proves that the address is free, without sharing it, and resolves port 0. The workers bind it again. */
-async function claim(address: Address): Promise<Address> {
+/**
+ * Proves that the address is free, without sharing it, and resolves port 0. The workers bind it again.
+ * @throws AddressUnavailable
+ */
+export async function proveFree(address: Address): Promise<Address> {
   const probe = await listen({
     address,
     reusePort: false,

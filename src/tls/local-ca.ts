@@ -7,7 +7,7 @@
  */
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { webcrypto } from 'node:crypto';
+import { createPrivateKey, webcrypto, X509Certificate as NodeCertificate } from 'node:crypto';
 import type { Extension, X509Certificate } from '@peculiar/x509';
 import { fingerprintOf } from './fingerprint.ts';
 import { readText, writeText } from './key-files.ts';
@@ -101,6 +101,12 @@ async function openRoot(folder: string, onlyBelow: readonly string[], now: numbe
   const keyFile = join(folder, 'root.key');
   const [pem, keyPem] = [await readText(certificateFile), await readText(keyFile)];
   if (pem !== undefined && keyPem !== undefined) {
+    const broken = brokenPart(pem, keyPem);
+    if (broken !== undefined) {
+      throw new RootLost(
+        `${certificateFile} and ${keyFile}: ${broken}: bring them back, or remove ${folder} to begin anew, and trust the new one everywhere`,
+      );
+    }
     const certificate = new x509.X509Certificate(pem);
     const before = Buffer.from(certificate.getExtension(NAME_CONSTRAINTS)?.value ?? new ArrayBuffer());
     if (!before.equals(onlyBelow.length === 0 ? Buffer.alloc(0) : encodeConstraints(onlyBelow))) {
@@ -134,6 +140,21 @@ async function openRoot(folder: string, onlyBelow: readonly string[], now: numbe
   await writeText(keyFile, await exportKey(keys), 0o600);
   await writeText(certificateFile, `${certificate.toString('pem')}\n`, 0o644);
   return { certificate, key: keys.privateKey, isNew: true };
+}
+
+/** What of an authority cannot be used; undefined for a whole one. */
+function brokenPart(pem: string, keyPem: string): string | undefined {
+  let certificate: NodeCertificate;
+  try {
+    certificate = new NodeCertificate(pem);
+  } catch {
+    return 'the first is no certificate';
+  }
+  try {
+    return certificate.checkPrivateKey(createPrivateKey(keyPem)) ? undefined : 'they do not fit each other';
+  } catch {
+    return 'the second is no key';
+  }
 }
 
 async function issue(

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { hostNames } from '../../src/tls/host-names.ts';
 import { localCertificate, RootLost } from '../../src/tls/local-ca.ts';
 import { rootCaOf } from '../../src/tls/root-ca.ts';
+import { failureOf } from '../harness/failure-of.ts';
 import { run } from '../harness/tools.ts';
 
 let folder: string;
@@ -75,6 +76,25 @@ test.each(['root.key', 'root.crt'])('a root of which %s is lost is never replace
   await rm(join(folder, file));
   expect(make()).rejects.toThrow(RootLost);
   expect(make()).rejects.toThrow(`${file} is missing`);
+});
+
+test('a root that is junk, or half another one, is told', async () => {
+  await make();
+  const [root, key] = [join(folder, 'root.crt'), join(folder, 'root.key')];
+  const [pem, keyPem] = await Promise.all([readFile(root, 'utf8'), readFile(key, 'utf8')]);
+  const serverKey = await readFile(join(folder, 'server.key'), 'utf8');
+  for (const [certificate, itsKey, message] of [
+    ['junk', keyPem, 'the first is no certificate'],
+    ['', keyPem, 'the first is no certificate'],
+    [pem, 'junk', 'the second is no key'],
+    [pem, serverKey, 'they do not fit each other'],
+  ] as const) {
+    await writeFile(root, certificate);
+    await writeFile(key, itsKey);
+    const failure = await failureOf(make());
+    expect(failure).toBeInstanceOf(RootLost);
+    expect(failure.message).toContain(message);
+  }
 });
 
 test('a root that may only sign below some domains signs for no other', async () => {
