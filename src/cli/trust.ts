@@ -63,13 +63,17 @@ export async function trust(options: TrustOptions, io: CommandIo = processIo()):
   });
 }
 
-/** What a user may have typed, or copied from a browser. @throws CommandFailure */
+/** A DNS name (RFC 1123 §2.1): labels, none of which is empty. A dot alone, or two, would be another folder. */
+const NAME = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i;
+
+/** What a user may have typed, or copied from a browser. Paths are made of it. @throws CommandFailure */
 function placeOf(typed: string): { readonly name: string; readonly port: number; readonly place: string } {
   const host = typed.replace(/^https?:\/\//, '').replace(/\/$/, '');
   const [, name = '', digits = '443'] =
     /^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?$/.exec(host) ?? [];
   const port = Number(digits);
-  if (name === '' || port < 1 || port > 65_535)
+  const isHost = name.startsWith('[') ? isIP(name.slice(1, -1)) === 6 : NAME.test(name);
+  if (!isHost || port < 1 || port > 65_535)
     throw new CommandFailure(
       `${typed}: expected a host, and a port behind a colon; an IPv6 address in brackets: [fd00::1]:5000`,
       2,
@@ -218,19 +222,36 @@ async function fetchRoot(name: string, port: number): Promise<string> {
         : `it answered ${status}: it has no authority of its own (http.tls.auto)`,
     );
   }
-  try {
-    if (!new X509Certificate(body).ca) throw new Error('a leaf');
-  } catch {
-    throw refuse('that is no certificate of an authority');
-  }
-  await ask(name, port, { ca: body }).catch((error: NodeJS.ErrnoException) => {
+  const pem = onlyCertificate(body);
+  if (pem === undefined) throw refuse('that is not one certificate of an authority, and nothing else');
+  await ask(name, port, { ca: pem }).catch((error: NodeJS.ErrnoException) => {
     const advice =
       error.code === 'ERR_TLS_CERT_ALTNAME_INVALID'
         ? '. Use a name that it is for, or have this one added to http.tls.names of the server'
         : ': is it a proxy that answers there?';
     throw refuse(`clients would refuse the server in spite of it: ${error.message}${advice}`);
   });
-  return body;
+  return pem;
+}
+
+/**
+ * The one certificate that a text consists of, written anew. What a stranger puts beside it would be trusted as well, and
+ * is in no fingerprint that anybody is shown. @returns undefined for anything else, and for no authority's
+ */
+function onlyCertificate(body: string): string | undefined {
+  const [, base64] =
+    /^\s*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*$/.exec(body) ?? [];
+  if (base64 === undefined) return undefined;
+  try {
+    const der = Buffer.from(base64, 'base64');
+    const certificate = new X509Certificate(der);
+    // Bytes behind the certificate are in what was sent, but not in it.
+    if (!certificate.ca || !certificate.raw.equals(der)) return undefined;
+    const lines = certificate.raw.toString('base64').match(/.{1,64}/g) ?? [];
+    return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The authority's certificate, as it is sent. With `proof` the connection is proven by that: the system, or its own. */

@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -96,6 +97,10 @@ test.each([
   ['no such host', { host: 'none.invalid' }, 'y\n', 'there is no such host'],
   ['no host', { host: 'a/b' }, 'y\n', 'expected a host'],
   ['no port', { host: 'localhost:70000' }, 'y\n', 'expected a host'],
+  ['the folder above', { host: '..', remove: true }, undefined, 'expected a host'],
+  ['this folder', { host: '.' }, 'y\n', 'expected a host'],
+  ['an empty label', { host: 'a..b:5000' }, 'y\n', 'expected a host'],
+  ['no address in brackets', { host: '[1.2.3]' }, 'y\n', 'expected a host'],
   ['an address without brackets', { host: '::1' }, 'y\n', '[fd00::1]:5000'],
 ] as const)('%s changes nothing', async (_, options, typed, message) => {
   const root = await machine(...everywhere);
@@ -117,6 +122,59 @@ test('a server that its own authority does not prove is not trusted', async () =
   plain.close();
   expect([spoken.code, spoken.err]).toEqual([1, expect.stringContaining('it speaks no TLS there')]);
   expect(existsSync(`${root}/etc/docker/certs.d`)).toBe(false);
+});
+
+test('what is trusted is the one certificate whose fingerprint was seen', async () => {
+  const root = await machine(...everywhere);
+  const pair = async (name: string, ...ext: readonly string[]) => {
+    const [key, crt] = [workspace.join(`${name}.key`), workspace.join(`${name}.crt`)];
+    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key];
+    const names = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost', ...ext];
+    await run('openssl', ['req', '-x509', ...curve, '-out', crt, ...names]);
+    return { key: await readFile(key), crt: await readFile(crt, 'utf8') };
+  };
+  const mine = await pair('shown');
+  const other = await pair('hidden');
+  const leaf = await pair('leaf', '-addext', 'basicConstraints=critical,CA:FALSE');
+  let body: string | Buffer = '';
+  const server = createTlsServer({ cert: mine.crt, key: mine.key }, (_request, response) => response.end(body));
+  const port = await new Promise<number>((resolve) =>
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
+  );
+  const ours = (pem: string) => new X509Certificate(pem).fingerprint256;
+  const from = async (sent: string, seen = ours(mine.crt)) => {
+    body = sent;
+    return ask({ root, host: `localhost:${port}`, fingerprint: seen });
+  };
+  const padded = Buffer.concat([new X509Certificate(mine.crt).raw, new X509Certificate(other.crt).raw]);
+  try {
+    for (const [sent, seen] of [
+      [mine.crt + other.crt],
+      [other.crt + mine.crt, ours(other.crt)],
+      [`# a text\n${mine.crt}`],
+      [`${mine.crt}$(touch x)`],
+      [`-----BEGIN CERTIFICATE-----\n${padded.toString('base64')}\n-----END CERTIFICATE-----\n`],
+      [mine.crt.replace('-----BEGIN CERTIFICATE-----\n', '-----BEGIN CERTIFICATE-----\nX-Header: 1\n\n')],
+      [leaf.crt, ours(leaf.crt)],
+    ] as const) {
+      const { code, err } = await from(sent, seen);
+      expect([code, err]).toEqual([1, expect.stringContaining('not one certificate of an authority')]);
+      expect(existsSync(`${root}/etc/docker/certs.d`)).toBe(false);
+    }
+    // One for which the server has no certificate proves nothing, though its fingerprint was seen.
+    expect((await from(other.crt, ours(other.crt))).err).toContain('clients would refuse the server');
+    expect((await from(`\r\n${mine.crt.replaceAll('\n', '\r\n')}`)).code).toBe(0);
+    expect(await readFile(`${root}/etc/docker/certs.d/localhost:${port}/ca.crt`, 'utf8')).toBe(mine.crt);
+  } finally {
+    server.close();
+  }
+});
+
+test('a folder above the stores is no host', async () => {
+  const root = await machine(...everywhere);
+  await writeFile(`${root}/etc/docker/ca.crt`, 'somebody’s own');
+  expect((await ask({ root, host: '..', remove: true })).code).toBe(2);
+  expect(existsSync(`${root}/etc/docker/ca.crt`)).toBe(true);
 });
 
 test('an address as a browser shows it is taken too', async () => {
