@@ -21,11 +21,13 @@ export interface KeptCertificate {
 
 /**
  * Makes what is missing of our own authority and certificate; undefined where the configuration names files.
+ * @param warn told of keys that others could read
  * @param announced the name under which the host is announced, where that is another one than the configured
  * @throws StartFailure
  */
 export async function prepareCertificate(
   config: Config,
+  warn: (message: string) => void,
   announced?: string,
 ): Promise<LocalCertificate | undefined> {
   const localCa = config.http.tls?.localCa;
@@ -43,6 +45,7 @@ export async function prepareCertificate(
       folder,
       names: namesOf(config, announced),
       onlyBelow: constraints,
+      warn,
     });
   } catch (error) {
     const { message } = error as Error;
@@ -72,6 +75,8 @@ export function keepCertificate(config: Config, log: Logger): KeptCertificate {
   if (config.http.tls?.localCa === undefined) return { cover: () => undefined, stop: () => undefined };
   let announced: string | undefined;
   let running = false;
+  /** Why it could not be made, told once: the reason mostly stays until somebody does something. */
+  let told = '';
   let last = { names: namesOf(config).join(), at: performance.now() };
   const look = () => {
     if (running) return;
@@ -80,14 +85,15 @@ export function keepCertificate(config: Config, log: Logger): KeptCertificate {
     running = true;
     // One that fails is tried again as if it had gone well: every few seconds would fill the log.
     last = now;
-    prepareCertificate(config, announced)
+    prepareCertificate(config, () => undefined, announced)
       .then((made) => {
+        told = '';
         if (made?.isNew === true) log.info('the certificate is made anew', { names: made.names.join(', ') });
       })
       .catch((error: unknown) => {
-        log.error('the certificate could not be made anew', {
-          error: error instanceof Error ? error.message : String(error),
-        });
+        const reason = error instanceof Error ? error.message : String(error);
+        if (reason !== told) log.error('the certificate could not be made anew', { error: reason });
+        told = reason;
       })
       .finally(() => {
         running = false;

@@ -49,7 +49,7 @@ export async function serve(
     const since = loaded.file === undefined ? '' : await fileSignature(loaded.file);
     const storage = openStorage(config);
     await proveFreeFirst(config);
-    const local = await prepareCertificate(config);
+    const local = await prepareCertificate(config, (message) => log.warn(message));
     if (local?.isNewRoot === true)
       log.info('an authority of our own is made', { fingerprint: local.fingerprint });
     await prepareAcme(config, log);

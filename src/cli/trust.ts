@@ -64,7 +64,8 @@ export async function trust(options: TrustOptions, io: CommandIo = processIo()):
 }
 
 /** A DNS name (RFC 1123 §2.1): labels, none of which is empty. A dot alone, or two, would be another folder. */
-const NAME = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i;
+const NAME =
+  /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i;
 
 /** What a user may have typed, or copied from a browser. Paths are made of it. @throws CommandFailure */
 function placeOf(typed: string): { readonly name: string; readonly port: number; readonly place: string } {

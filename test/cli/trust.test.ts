@@ -137,7 +137,9 @@ test('what is trusted is the one certificate whose fingerprint was seen', async 
   const other = await pair('hidden');
   const leaf = await pair('leaf', '-addext', 'basicConstraints=critical,CA:FALSE');
   let body: string | Buffer = '';
-  const server = createTlsServer({ cert: mine.crt, key: mine.key }, (_request, response) => response.end(body));
+  const server = createTlsServer({ cert: mine.crt, key: mine.key }, (_request, response) =>
+    response.end(body),
+  );
   const port = await new Promise<number>((resolve) =>
     server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
   );

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
-import { X509Certificate } from 'node:crypto';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { hostNames } from '../../src/tls/host-names.ts';
@@ -69,6 +69,120 @@ describe('the certificate', () => {
     const again = await make();
     expect([again.isNew, again.isNewRoot]).toEqual([true, false]);
   });
+});
+
+/** Another process that makes a certificate in the folder. */
+const MAKE = `
+import { localCertificate } from ${JSON.stringify(join(import.meta.dirname, '../../src/tls/local-ca.ts'))};
+const { isNewRoot, isNew, fingerprint } = await localCertificate({ folder: process.argv[1], names: ['localhost'] });
+console.log(isNewRoot, isNew, fingerprint);`;
+const maker = [process.execPath, '-e', MAKE] as const;
+
+test('of several first starts on one folder one makes it all, and the others take that', async () => {
+  const started = Array.from({ length: 4 }, () => run(maker[0], [...maker.slice(1), folder]));
+  const told = (await Promise.all(started)).map(({ stdout }) => stdout.trim());
+  const { fingerprint256 } = new X509Certificate(await readFile(join(folder, 'root.crt')));
+  expect(told.sort()).toEqual([
+    ...Array.from({ length: 3 }, () => `false false ${fingerprint256}`),
+    `true true ${fingerprint256}`,
+  ]);
+  const key = createPrivateKey(await readFile(join(folder, 'server.key')));
+  expect((await leaf()).checkPrivateKey(key)).toBe(true);
+  expect((await readdir(folder)).sort()).toEqual(['root.crt', 'root.key', 'server.crt', 'server.key']);
+}, 20_000);
+
+test.each([
+  ['link', 1, ['making.lock', 'root.new']],
+  ['link', 2, ['making.lock', 'root.key', 'root.new']],
+  ['unlink', -1, ['making.lock', 'root.crt', 'root.key', 'root.new']],
+] as const)(
+  'a first start that is killed at %s %d is gone on with',
+  async (call, nth, left) => {
+    if (nth > 0) {
+      const inject = ['-e', `inject=${call},${call}at:signal=KILL:error=EINTR:when=${nth}`];
+      await run('strace', ['-f', '-o', '/dev/null', ...inject, ...maker, folder]).catch(() => undefined);
+    } else {
+      await make({ now: Date.now() });
+      const pem = await Promise.all(['root.crt', 'root.key'].map((name) => readFile(join(folder, name))));
+      await writeFile(join(folder, 'root.new'), Buffer.concat(pem));
+      await Promise.all(['server.crt', 'server.key'].map((name) => rm(join(folder, name))));
+      await writeFile(join(folder, 'making.lock'), 'cut short');
+      await utimes(join(folder, 'making.lock'), 0, 0);
+    }
+    expect((await readdir(folder)).filter((name) => !name.startsWith('.')).sort()).toEqual([...left]);
+    const [, begun = ''] = /(-----BEGIN CERT.*CERTIFICATE-----\n)/s.exec(
+      await readFile(join(folder, 'root.new'), 'utf8'),
+    ) ?? [''];
+    const again = await make({ now: Date.now() });
+    expect([again.root, again.isNew]).toEqual([begun, true]);
+    const names = (await readdir(folder)).filter((name) => !name.startsWith('.'));
+    expect(names.sort()).toEqual(['root.crt', 'root.key', 'server.crt', 'server.key']);
+    expect((await make({ now: Date.now() })).isNew).toBe(false);
+  },
+  20_000,
+);
+
+test.each([
+  ['an empty key', ''],
+  ['another key', 'other'],
+])('a certificate beside %s is made anew', async (_, text) => {
+  await make();
+  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const pem = other.export({ type: 'pkcs8', format: 'pem' });
+  await writeFile(join(folder, 'server.key'), text === '' ? text : pem);
+  const again = await make();
+  expect([again.isNew, again.isNewRoot]).toEqual([true, false]);
+  const key = createPrivateKey(await readFile(again.keyFile));
+  expect((await leaf()).checkPrivateKey(key)).toBe(true);
+});
+
+test('a root whose files do not fit, or cannot be read, is told and stays', async () => {
+  await make();
+  const key = join(folder, 'root.key');
+  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  await writeFile(key, other.export({ type: 'pkcs8', format: 'pem' }));
+  expect(make()).rejects.toThrow('root.key is not the key of');
+  for (const damaged of [key, join(folder, 'root.crt')]) {
+    await writeFile(damaged, '');
+    const problem = await failureOf(make({ now: NOW + 300 * DAY }));
+    expect([problem.name, problem.message]).toEqual(['RootLost', expect.stringContaining('is damaged')]);
+  }
+  await rm(key);
+  await run('mkfifo', [key]);
+  expect((await failureOf(make())).message).toBe(`${key} is no file`);
+  await rm(key);
+  await mkdir(key);
+  expect((await failureOf(make())).message).toContain('root.key');
+});
+
+test('what the clock does: an early certificate is made anew, an authority that is not good is told of', async () => {
+  const { root } = await make();
+  // Made while the clock was a month ahead, and put right since.
+  expect((await make({ now: NOW + 300 * DAY })).isNew).toBe(true);
+  const back = await make({ now: NOW + 100 * DAY });
+  expect([back.isNew, back.root]).toEqual([true, root]);
+  expect((await make({ now: NOW + 100 * DAY })).isNew).toBe(false);
+  const shown = (await leaf()).fingerprint256;
+  for (const now of [NOW - 400 * DAY, NOW + 4000 * DAY]) {
+    const problem = await failureOf(make({ now }));
+    expect([problem.name, problem.message]).toEqual(['RootLost', expect.stringContaining('set the clock')]);
+    expect((await leaf()).fingerprint256).toBe(shown);
+  }
+  // Shortly before the end of the authority it is made once more, and not every few seconds.
+  const end = NOW + 3650 * DAY;
+  const made: boolean[] = [];
+  for (const before of [100, 50, 1, 0.001]) made.push((await make({ now: end - before * DAY })).isNew);
+  expect(made).toEqual([true, false, false, false]);
+});
+
+test('keys that others could read are so no more, and that is told', async () => {
+  await make();
+  const warnings: string[] = [];
+  await chmod(join(folder, 'root.key'), 0o644);
+  await make({ warn: (message: string) => warnings.push(message) });
+  await make({ warn: (message: string) => warnings.push(message) });
+  expect(warnings).toEqual([expect.stringContaining('root.key could be read by others (0644)')]);
+  expect((await stat(join(folder, 'root.key'))).mode & 0o777).toBe(0o600);
 });
 
 test.each(['root.key', 'root.crt'])('a root of which %s is lost is never replaced', async (file) => {
