@@ -1,7 +1,8 @@
 /** From the configuration to a certificate that a directory signs. A part of the composition root. */
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { TLSSocket } from 'node:tls';
+import { readPem } from './app-certificates.ts';
 import type { AcmeConfig, Config } from './config/config.ts';
 import type { Logger } from './log.ts';
 import type { AlpnChallenge } from './server/listener.ts';
@@ -27,6 +28,7 @@ export async function prepareAcme({ http }: Config, log: Logger): Promise<void> 
   const renewal = await import('./tls/acme-renewal.ts');
   try {
     const folder = new AcmeFolder(acme.folder);
+    await folder.tighten((message) => log.warn(message));
     if (await renewal.prepareAcme(folder, acme.hosts)) return;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
@@ -108,14 +110,7 @@ async function order(acme: AcmeConfig, folder: AcmeFolder) {
 
 /** @throws StartFailure */
 function readCa({ ca }: AcmeConfig): string | undefined {
-  if (ca === undefined) return undefined;
-  try {
-    const text = readFileSync(ca, 'utf8');
-    if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
-    throw new Error('it is not a PEM file of certificates');
-  } catch (error) {
-    throw new StartFailure(`http.tls.letsencrypt.ca: ${ca}: ${(error as Error).message}`, { cause: error });
-  }
+  return ca === undefined ? undefined : readPem('http.tls.letsencrypt.ca', ca, 'CERTIFICATE');
 }
 
 /** What attempts depend on, without the secrets: it is kept in a file. */

@@ -1,6 +1,6 @@
 /** From the files that the configuration names to what the server shows. A part of the composition root. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import type { Config, TlsConfig } from './config/config.ts';
 import { alternativeNames } from './server/alternative-names.ts';
 import type { NamedCertificate, ServerCertificate, TlsOptions } from './server/listener.ts';
@@ -54,6 +54,37 @@ export function datesOff({ http: { tls } }: Config, now = Date.now()): readonly 
   });
 }
 
+/** How long the hosts of the certificates count without another look, in milliseconds. */
+const HOSTS_COUNT = 10_000;
+
+/**
+ * The names and addresses that the certificates are for, for who asks now; in lower case, wildcards with their star. The
+ * last that could be read where they cannot be.
+ */
+export function certificateHosts(config: Config): () => readonly string[] {
+  let hosts: readonly string[] = [];
+  let until = -Infinity;
+  return () => {
+    if (performance.now() < until) return hosts;
+    until = performance.now() + HOSTS_COUNT;
+    try {
+      const read = readCertificate(config);
+      const shown = read === undefined ? [] : [read, ...(read.named ?? [])];
+      hosts = [
+        ...new Set(
+          shown
+            .flatMap(({ certificate }) => alternativeNames(new X509Certificate(certificate).raw))
+            .filter((name) => /^(?:DNS|IP):/.test(name))
+            .map((name) => name.slice(name.indexOf(':') + 1).toLowerCase()),
+        ),
+      ];
+    } catch {
+      // Whoever watches the files tells of it.
+    }
+    return hosts;
+  };
+}
+
 /** The files whose change `readCertificate` has to be asked anew for. */
 export function certificateFiles({ certificate, key, named }: TlsConfig): readonly string[] {
   const all = [certificate, key, ...named.flatMap((one) => [one.certificate, one.key])];
@@ -91,13 +122,24 @@ function namesIn({ certificate }: ServerCertificate): readonly string[] {
     .map((name) => name.slice(4));
 }
 
-/** The text of a PEM file. @throws StartFailure that names the setting */
-export function readPem(setting: string, path: string): string {
+/** The text of a PEM file, that has something of the `kind` in it. @throws StartFailure that names the setting */
+export function readPem(setting: string, path: string, kind = ''): string {
   try {
-    const text = readFileSync(path, 'utf8');
-    if (text.includes('-----BEGIN ')) return text;
-    throw new Error('it is not a PEM file');
+    const text = readFile(path);
+    if (text.includes(`-----BEGIN ${kind}`)) return text;
+    throw new Error(kind === '' ? 'it is not a PEM file' : `it is not a PEM file of a ${kind}`);
   } catch (error) {
     throw new StartFailure(`${setting}: ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** A pipe without a writer would hold up the start for ever. */
+function readFile(path: string): string {
+  const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    if (!fstatSync(file).isFile()) throw new Error('it is no file');
+    return readFileSync(file, 'utf8');
+  } finally {
+    closeSync(file);
   }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { keepUpInMemory } from '../app-admin.ts';
 import { type App, createApp, IDLE_SECONDS, loggerFor } from '../app.ts';
 import { alpnChallengeOf, tokensOf } from '../app-acme.ts';
-import { certificateFiles, readCertificate } from '../app-certificates.ts';
+import { certificateFiles, certificateHosts, readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import type { Config } from '../config/config.ts';
 import { fileSignature, watchConfig } from '../config/watch.ts';
@@ -160,7 +160,10 @@ async function listenPlainly(config: Config, reusePort: boolean): Promise<Listen
       address: tls.plainAddr,
       reusePort,
       idleSeconds: IDLE_SECONDS,
-      handler: createPlainHandler({ rootCa, token: tokensOf(config) }, 'unix' in addr ? 443 : addr.port),
+      handler: createPlainHandler(
+        { rootCa, token: tokensOf(config), hosts: certificateHosts(config) },
+        'unix' in addr ? 443 : addr.port,
+      ),
     });
   } catch (error) {
     if (!(error instanceof AddressUnavailable)) throw error;

@@ -10,6 +10,11 @@ export interface PlainAnswers {
   readonly rootCa?: RootCa | undefined;
   /** The key authorization of an http-01 token (RFC 8555 §8.3), whatever text it is; undefined for an unknown one. */
   readonly token?: ((token: string) => Promise<string | undefined>) | undefined;
+  /**
+   * The names and addresses that TLS is spoken for, in lower case, wildcards too. Nobody is sent elsewhere, as whoever
+   * chooses the `Host` of a request may not be who follows the answer.
+   */
+  readonly hosts: () => readonly string[];
 }
 
 const CHALLENGES = '/.well-known/acme-challenge/';
@@ -20,7 +25,7 @@ const CHALLENGES = '/.well-known/acme-challenge/';
  * @param tlsPort where the registry is
  */
 export function createPlainHandler(
-  { rootCa, token }: PlainAnswers,
+  { rootCa, token, hosts }: PlainAnswers,
   tlsPort: number,
 ): (request: Request) => Promise<Response> {
   return async (request) => {
@@ -37,9 +42,30 @@ export function createPlainHandler(
     const route = rootCa !== undefined && isRead && path.startsWith('/root-ca.') ? match(path) : undefined;
     if (rootCa !== undefined && route?.resource === 'root-ca')
       return withoutBody(method, rootCaAnswer(rootCa, route.form));
-    const host = new URL(request.url, 'http://localhost').hostname;
+    const host = hostFor(request.url, hosts());
+    if (host === undefined) return new Response(null, { status: 400, headers: { 'Content-Length': '0' } });
     const port = tlsPort === 443 ? '' : `:${tlsPort}`;
     const location = `https://${host}${port}${path}${query === '' ? '' : `?${query}`}`;
     return new Response(null, { status: 308, headers: { Location: location, 'Content-Length': '0' } });
   };
+}
+
+/** The host to go on with: the one that was asked for, or else the first that is there. Undefined where there is none. */
+function hostFor(url: string, hosts: readonly string[]): string | undefined {
+  // Ports and zones that no URL can have come this far by Bun's server.
+  if (!URL.canParse(url, 'http://localhost')) return undefined;
+  const asked = new URL(url, 'http://localhost').hostname.replace(/\.$/, '');
+  const known = hosts.map(inUrl);
+  if (known.includes(asked) || known.includes(asked.replace(/^[^.]*/, '*'))) return asked;
+  const elsewhere = known.filter((host) => !host.startsWith('*'));
+  return elsewhere.find((host) => !LOOPBACK.test(host)) ?? elsewhere[0];
+}
+
+/** Where only this machine itself gets to. */
+const LOOPBACK = /^(?:localhost|127\..*|\[::1\])$/;
+
+/** Addresses are written in several ways, and URLs have one. */
+function inUrl(host: string): string {
+  const url = `http://${host.includes(':') ? `[${host}]` : host}`;
+  return host.startsWith('*') || !URL.canParse(url) ? host : new URL(url).hostname;
 }

@@ -10,8 +10,9 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import { withFileLock } from '../file-lock.ts';
-import { readText, writeText } from './key-files.ts';
+import { readText, tighten, writeText } from './key-files.ts';
 
 /** The age at which another machine's lock counts as left behind: clocks may differ by as much. */
 const STALE = 5 * 60_000;
@@ -57,17 +58,21 @@ export class AcmeFolder {
     return join(this.path, 'state.json');
   }
 
-  /** The certificate; undefined where there is none, or one that cannot be used because its key is not there too. */
+  /** The certificate; undefined where there is none, or one that cannot be shown: with its chain, and its key. */
   async certificate(): Promise<X509Certificate | undefined> {
     const text = await readText(this.certificateFile);
     return text === undefined ? undefined : usable(text);
   }
 
-  /** Puts another one in its place. @throws Error when it does not fit its key, and the one before stays */
+  /** Puts another one in its place. @throws Error when it cannot be shown, and the one before stays */
   async writeCertificate(certificate: string, key: string): Promise<void> {
     const text = `${certificate.trim()}\n${key.trim()}\n`;
-    if (usable(text) === undefined)
-      throw new Error('what was signed does not fit the key that it was asked for');
+    // A key of the directory's choice would be the one that is used.
+    if (usable(text) === undefined || (key !== '' && certificate.includes('PRIVATE KEY-----'))) {
+      throw new Error(
+        'what was signed does not fit the key that it was asked for, or its chain cannot be read',
+      );
+    }
     await writeText(this.certificateFile, text, 0o600);
   }
 
@@ -88,6 +93,11 @@ export class AcmeFolder {
     const made = newKey();
     await writeText(path, made, 0o600);
     return made;
+  }
+
+  /** Takes away what others may do with the keys. @param warn told of each of which there was something to take away */
+  async tighten(warn: (message: string) => void): Promise<void> {
+    for (const path of [join(this.path, 'account.key'), this.certificateFile]) await tighten(path, warn);
   }
 
   /** What is not readable counts as missing: it is only about when to try again. */
@@ -118,10 +128,15 @@ export function newKey(): string {
   return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
+/** Servers refuse to start with a chain of which one certificate cannot be read, so each counts. */
 function usable(text: string): X509Certificate | undefined {
   try {
-    const certificate = new X509Certificate(text);
-    return certificate.checkPrivateKey(createPrivateKey(text)) ? certificate : undefined;
+    const chain = text.split(/(?=-----BEGIN )/).filter((part) => part.startsWith('-----BEGIN CERTIFICATE-'));
+    const [certificate] = chain.map((pem) => new X509Certificate(pem));
+    const key = createPrivateKey(text);
+    if (certificate?.checkPrivateKey(key) !== true) return undefined;
+    createSecureContext({ cert: text, key: key.export({ type: 'pkcs8', format: 'pem' }) });
+    return certificate;
   } catch {
     return undefined;
   }

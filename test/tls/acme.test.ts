@@ -46,7 +46,7 @@ const log = {
 beforeAll(async () => {
   workspace = await createWorkspace('acme');
   const port = await freePort();
-  const handler = createPlainHandler({ token: (token) => files.token(token) }, 443);
+  const handler = createPlainHandler({ token: (token) => files.token(token), hosts: () => [] }, 443);
   const address = { hostname: '127.0.0.1', port };
   plain = await listen({ address, reusePort: false, idleSeconds: 30, handler });
   pebble = await startPebble({ httpPort: port, blocked: ['blocked.example'] });
@@ -302,6 +302,17 @@ describe('without a directory', () => {
       expect(await prepareAcme(folder, HOSTS)).toBe(false);
       expect(await folder.certificate()).toBeDefined();
     }
+    // A good one, with a chain that no server can show: neither taken from a directory, nor a reason not to start.
+    const junk = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+    const [leaf = '', ownKey = ''] = good.split(/(?=-----BEGIN PRIVATE)/);
+    for (const chain of [leaf + junk, `${leaf}-----BEGIN CERTIFICATE-----\nMIIB`, good]) {
+      const refused = await failureOf(folder.writeCertificate(chain, ownKey));
+      expect(refused.message).toContain('cannot be read');
+    }
+    await writeFile(folder.certificateFile, leaf + junk + ownKey);
+    expect(await prepareAcme(folder, HOSTS)).toBe(false);
+    const shown = await folder.certificate();
+    expect(shown !== undefined && isPlaceholder(shown)).toBe(true);
     const another = await exportKey(await makeKeys());
     const certificate = good.split('-----BEGIN PRIVATE')[0] ?? '';
     expect((await failureOf(folder.writeCertificate(certificate, another))).message).toContain(

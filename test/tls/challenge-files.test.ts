@@ -19,7 +19,7 @@ test('tokens are no way to other files', async () => {
   await files.putToken(token, `${token}.thumbprint`);
   const ask = (path: string, method = 'GET') =>
     createPlainHandler(
-      { token: (asked) => files.token(asked) },
+      { token: (asked) => files.token(asked), hosts: () => [] },
       443,
     )(new Request(`http://a.entrepot.example/.well-known/acme-challenge/${path}`, { method }));
   expect(await (await ask(token)).text()).toBe(`${token}.thumbprint`);

@@ -99,7 +99,7 @@ test.each([
   'a first start that is killed at %s %d is gone on with',
   async (call, nth, left) => {
     if (nth > 0) {
-      const inject = ['-e', `inject=${call},${call}at:signal=KILL:error=EINTR:when=${nth}`];
+      const inject = ['-P', join(folder, before), '-e', 'inject=link,linkat:signal=KILL:error=EINTR'];
       await run('strace', ['-f', '-o', '/dev/null', ...inject, ...maker, folder]).catch(() => undefined);
     } else {
       await make({ now: Date.now() });
