@@ -1,6 +1,7 @@
 /** TLS by itself, and certificates that change while clients pull, in every form that the program is run in. */
 import { afterEach, beforeAll, expect, test } from 'bun:test';
 import { copyFile, readFile } from 'node:fs/promises';
+import { request as requestPlainly } from 'node:http';
 import { request } from 'node:https';
 import { connect } from 'node:tls';
 import { freePort } from '../harness/daemon.ts';
@@ -31,6 +32,19 @@ function status(port: number, ca: string, servername = 'localhost'): Promise<num
   });
 }
 
+/** What plain HTTP answers to that host, and to where it sends. */
+function sentTo(port: number, host: string): Promise<[number, string | undefined]> {
+  return new Promise((resolve, reject) => {
+    const options = { host: '127.0.0.1', port, path: '/v2/', agent: false, headers: { host } };
+    const asked = requestPlainly(options, (answer) => {
+      answer.resume();
+      resolve([answer.statusCode ?? 0, answer.headers.location]);
+    });
+    asked.on('error', reject);
+    asked.end();
+  });
+}
+
 test('an authority is made, its certificate told by plain HTTP, and nothing else is', async () => {
   const plain = await freePort();
   const port = await freePort();
@@ -50,6 +64,9 @@ test('an authority is made, its certificate told by plain HTTP, and nothing else
     308,
     `https://127.0.0.1:${port}/v2/_catalog?n=1`,
   ]);
+  expect(await sentTo(plain, 'evil.example')).toEqual([308, `https://registry.test:${port}/v2/`]);
+  for (const host of ['x:99999', '[::1%25eth0]'])
+    expect([host, await sentTo(plain, host)]).toEqual([host, [400, undefined]]);
 }, 60_000);
 
 async function makePair(
