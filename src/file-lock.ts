@@ -65,6 +65,10 @@ async function make(lock: string): Promise<boolean> {
     const file = await open(lock, 'wx', 0o600);
     try {
       await file.writeFile(PROCESS);
+    } catch (error) {
+      // On a full disk: a lock that names nobody would hold up everybody until it is old.
+      await rm(lock, { force: true }).catch(() => undefined);
+      throw error;
     } finally {
       await file.close();
     }

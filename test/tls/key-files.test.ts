@@ -1,9 +1,10 @@
 /** Files of keys and certificates as they may be found, and as they are left. */
 import { afterEach, beforeEach, expect, test } from 'bun:test';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readPem } from '../../src/app-certificates.ts';
+import { withFileLock } from '../../src/file-lock.ts';
 import { AcmeFolder } from '../../src/tls/acme-folder.ts';
 import { placeText, readText, writeText } from '../../src/tls/key-files.ts';
 import { failureOf } from '../harness/failure-of.ts';
@@ -45,6 +46,10 @@ test('a write that fails leaves nothing behind, on a full disk neither', async (
   try {
     const failed = await failureOf(writeText(join(disk.path, 'key'), 'x'.repeat(100_000), 0o600));
     expect([failed.message, await readdir(disk.path)]).toEqual([expect.stringContaining('ENOSPC'), []]);
+    // Nor a lock that names nobody.
+    await writeFile(join(disk.path, 'fill'), Buffer.alloc(64 * 1024));
+    const locked = await failureOf(withFileLock(join(disk.path, 'key'), () => Promise.resolve()));
+    expect([locked.message, await readdir(disk.path)]).toEqual([expect.stringContaining('ENOSPC'), ['fill']]);
   } finally {
     await disk.unmount();
   }
