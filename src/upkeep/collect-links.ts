@@ -42,10 +42,12 @@ export interface LinkCounts {
   links: number;
   /** Links that nothing needs and that are too young to go. */
   young: number;
+  /** What is damaged: nothing goes from its repository. */
+  problems: number;
 }
 
 export class LinkCollector {
-  readonly counts: LinkCounts = { repositories: 0, manifests: 0, links: 0, young: 0 };
+  readonly counts: LinkCounts = { repositories: 0, manifests: 0, links: 0, young: 0, problems: 0 };
   readonly #context: JobContext;
   readonly #rules: LinkRules;
 
@@ -124,7 +126,9 @@ export class LinkCollector {
         const modified = (await objects.info(link.key))?.modified;
         if (modified === undefined) continue;
         const isNeeded =
-          kind === 'layers' ? marks.content.has(link.digest) : marks.manifests.has(link.digest);
+          marks.unreadable.length > 0 ||
+          marks.damagedTags.length > 0 ||
+          (kind === 'layers' ? marks.content : marks.manifests).has(link.digest);
         const target = await targetOf(objects, link);
         if (!isNeeded && modified <= since) gone.push({ link, kind, modified });
         else {
@@ -156,18 +160,20 @@ export class LinkCollector {
     for (const [digest, link] of marks.revisions) {
       await consider('revisions', link, marks.manifests.has(digest));
     }
+    const isDamaged = marks.unreadable.length > 0 || marks.damagedTags.length > 0;
     for (const digest of marks.unreadable) {
-      report({
-        what: 'kept',
-        repository: name,
-        digest,
-        why: 'a manifest without bytes: what it refers to is not known',
-      });
+      const why = 'a manifest whose bytes are gone or damaged: what it refers to is not known, see `scrub`';
+      report({ what: 'kept', repository: name, digest, why });
     }
+    for (const tag of marks.damagedTags) {
+      const why = 'a damaged tag: what it points at is not known, see `scrub`';
+      report({ what: 'kept', repository: name, tag, why });
+    }
+    this.counts.problems += marks.unreadable.length + marks.damagedTags.length;
     for await (const link of repositoryLinks(objects, name, 'layers')) {
       const wait = pace(1);
       if (wait !== undefined) await wait;
-      await consider('layers', link, marks.unreadable.length > 0 || marks.content.has(link.digest));
+      await consider('layers', link, isDamaged || marks.content.has(link.digest));
     }
     return { candidates, anyTrashed, stayed };
   }

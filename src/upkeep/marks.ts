@@ -1,11 +1,12 @@
 /** What of a repository has to stay. */
-import type { Digest } from '../oci/digest.ts';
-import type { RepositoryName } from '../oci/name.ts';
+import { createHash } from 'node:crypto';
+import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts';
+import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
 import { type References, referencesOf } from '../oci/references.ts';
 import { Recent } from '../recent.ts';
-import { blobKey, trashKey } from '../store/layout.ts';
+import { blobKey, tagPrefix, tagsPrefix, trashKey } from '../store/layout.ts';
 import { type RepositoryLink, repositoryLinks, targetOf } from '../store/repository-links.ts';
-import { resolveTag, tagsOf } from '../store/tags.ts';
+import { resolveTag } from '../store/tags.ts';
 import { DigestSet } from './digest-set.ts';
 import type { JobContext } from './job.ts';
 
@@ -19,14 +20,16 @@ export interface Marks {
   readonly manifests: DigestSet;
   /** What those refer to. */
   readonly content: DigestSet;
-  /** Manifests that stay and of which the bytes are gone: nobody knows what they refer to. */
+  /** Manifests that stay and of which the bytes are gone or damaged: nobody knows what they refer to. */
   readonly unreadable: readonly Digest[];
+  /** Tags of which nobody knows what they point at. */
+  readonly damagedTags: readonly Tag[];
 }
 
 /**
  * Marks what stays. A manifest stays when a tag points at it, when it is a child of an index that stays, when its subject
  * stays, or when it was asked for or pushed after `untaggedSince` (milliseconds since 1970); without `untaggedSince` all
- * stay but those in the trash that nothing refers to.
+ * stay but those in the trash that nothing refers to. Where a tag or a manifest that stays cannot be read, all stay.
  */
 export async function markRepository(
   { objects, pace }: Pick<JobContext, 'objects' | 'pace'>,
@@ -47,7 +50,7 @@ export async function markRepository(
     if (wait !== undefined) await wait;
     const target = await targetOf(objects, link);
     const bytes = (await objects.bytes(blobKey(target))) ?? (await objects.bytes(trashKey(target)));
-    if (bytes === undefined) return undefined;
+    if (bytes === undefined || !isWhole(bytes, target)) return undefined;
     const references = referencesOf(bytes);
     remembered.set(digest, references);
     return references;
@@ -56,6 +59,7 @@ export async function markRepository(
   const manifests = new DigestSet(revisions.size);
   const content = new DigestSet(revisions.size * 4);
   const unreadable: Digest[] = [];
+  const damagedTags: Tag[] = [];
   const referrers = new Map<Digest, Digest[]>();
   const queue: Digest[] = [];
   const keep = (digest: Digest): void => {
@@ -88,9 +92,12 @@ export async function markRepository(
     }
   }
   if (untaggedSince !== undefined || anyTrashed) {
-    for await (const tag of tagsOf(objects, name)) {
+    for (const tag of await objects.names(tagsPrefix(name))) {
+      if (!isTag(tag)) continue;
       const digest = await resolveTag(objects, name, tag);
       if (digest !== undefined) keep(digest);
+      else if ((await objects.names(`${tagPrefix(name, tag)}current/`)).includes('link'))
+        damagedTags.push(tag);
       const wait = pace(1);
       if (wait !== undefined) await wait;
     }
@@ -102,5 +109,15 @@ export async function markRepository(
     if (since === undefined || (await isYoung(link, since))) keep(digest);
     await follow();
   }
-  return { revisions, manifests, content, unreadable };
+  if (unreadable.length > 0 || damagedTags.length > 0) {
+    for (const digest of revisions.keys()) keep(digest);
+    await follow();
+  }
+  return { revisions, manifests, content, unreadable, damagedTags };
+}
+
+/** Damaged bytes refer to something else than the manifest did. */
+function isWhole(bytes: Uint8Array, digest: Digest): boolean {
+  const algorithm = algorithmOf(digest);
+  return digestOf(algorithm, createHash(algorithm).update(bytes).digest('hex')) === digest;
 }

@@ -1,7 +1,7 @@
 /** What goes and what stays, over every storage: beside a server and without one. */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { MemoryDriver } from '../../src/drivers/memory.ts';
-import { blobKey, trashedLinkKey } from '../../src/store/layout.ts';
+import { blobKey, tagCurrentKey, trashedLinkKey } from '../../src/store/layout.ts';
 import { Objects } from '../../src/store/objects.ts';
 import { DigestSet } from '../../src/upkeep/digest-set.ts';
 import type { Subject } from '../drivers/subject.ts';
@@ -131,6 +131,35 @@ for (const [storage, open] of Object.entries(STORAGES)) {
       test('content of other registries is left to its own rules', async () => {
         await pushBlob(current.repository('proxy/docker.io/library/busybox'), 'cached');
         expect((await run({ untagged: true })).items).toEqual([]);
+      });
+
+      test.each([
+        [
+          'a damaged tag',
+          async (tag: string, _image: string) => current.driver.write(tag, Buffer.from('garbage')),
+        ],
+        ['an empty tag', async (tag: string, _image: string) => current.driver.write(tag, new Uint8Array())],
+        [
+          'an empty manifest',
+          async (_tag: string, image: string) => current.driver.write(image, new Uint8Array()),
+        ],
+        [
+          'a damaged manifest',
+          async (_tag: string, image: string) => current.driver.write(image, Buffer.from('{}')),
+        ],
+        ['a manifest without bytes', async (_tag: string, image: string) => current.driver.delete([image])],
+      ])('where there is %s nothing of its repository goes, and it is told', async (_what, damage) => {
+        const repository = current.repository('team/app');
+        const child = imageBytes({ layers: ['one'] });
+        for (const layer of ['one', '{}', 'left over']) await pushBlob(repository, layer);
+        await repository.manifests.put({ bytes: child, mediaType: OCI_MANIFEST, tags: [] });
+        const index = indexBytes([child]);
+        await repository.manifests.put({ bytes: index, mediaType: OCI_INDEX, tags: [tagOf('v1')] });
+        await damage(tagCurrentKey(nameOf('team/app'), tagOf('v1')), blobKey(sha256(index)));
+        const done = await run({ untagged: true });
+        expect(done.items.map(({ what }) => what)).toEqual(['kept']);
+        expect(done.summary).toMatchObject({ problems: 1, manifests: 0, blobs: 0 });
+        expect(await isWhole(current.another(), 'team/app', sha256(child))).toBe(true);
       });
 
       test('where a manifest’s bytes are gone nothing of its repository goes, as nobody knows what it needs', async () => {
