@@ -1,4 +1,5 @@
 /** Runs a piece of upkeep by a command: the server that runs does it, and without one it is done here. */
+import { isFull } from '../drivers/driver.ts';
 import { existsSync } from 'node:fs';
 import { askServer, type Conversation } from '../admin/client.ts';
 import type { EndedJob, RunningJob, Told } from '../admin/messages.ts';
@@ -173,7 +174,11 @@ async function runHere(
   };
   const beside = () =>
     useStorage(objects, job, { withinMs: 60_000, onWait: (holder) => report.note(`waiting for ${holder}`) });
-  const use = await useStorageAlone(objects, job);
+  const use = await useStorageAlone(objects, job).catch((error: unknown) => {
+    // Nobody can be told that the storage is taken; what frees space has to work all the same.
+    if (isFull(error)) return beside();
+    throw error;
+  });
   let outcome = await run(use);
   // A server that starts is not kept waiting: it goes on beside it, and waits for others where that is needed.
   if (outcome.kind === 'stopped' && use.disturbed.aborted && !cancelled.signal.aborted) {

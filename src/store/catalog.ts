@@ -1,4 +1,4 @@
-import { firstAfter } from '../drivers/driver.ts';
+import { firstAfter, StorageFailure } from '../drivers/driver.ts';
 import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
 import type { Page, PageRequest } from '../oci/registry.ts';
 import { REPOSITORIES, repositoryPrefix } from './layout.ts';
@@ -16,15 +16,23 @@ const CONTENT_AND_TRASH: ReadonlySet<string> = new Set([...CONTENT, '_trash']);
 export async function listRepositories(
   objects: Objects,
   { last, limit, signal }: PageRequest,
-  { withTrash = false }: { readonly withTrash?: boolean } = {},
+  { withTrash = false, onUnreadable }: WalkOptions = {},
 ): Promise<Page<RepositoryName>> {
-  const walk = new Walk(objects, limit, withTrash ? CONTENT_AND_TRASH : CONTENT, signal);
+  const walk = new Walk(objects, limit, withTrash ? CONTENT_AND_TRASH : CONTENT, signal, onUnreadable);
   const more = await walk.below(
     '',
     await objects.names(REPOSITORIES),
     last === undefined ? [] : last.split('/'),
   );
   return { items: walk.found, more };
+}
+
+/** How a walk over the repositories goes. */
+export interface WalkOptions {
+  /** Whether repositories count of which everything lies in the trash. */
+  readonly withTrash?: boolean;
+  /** Told of a folder that cannot be read, which is then passed over; without it that ends the walk. */
+  readonly onUnreadable?: ((name: RepositoryName, error: StorageFailure) => void) | undefined;
 }
 
 /** Repositories on a page of the walk. */
@@ -36,7 +44,15 @@ const PAGE = 100;
  */
 export async function* allRepositories(
   objects: Objects,
-  { last, signal }: { readonly last?: RepositoryName | undefined; readonly signal?: AbortSignal } = {},
+  {
+    last,
+    signal,
+    onUnreadable,
+  }: {
+    readonly last?: RepositoryName | undefined;
+    readonly signal?: AbortSignal;
+    readonly onUnreadable?: WalkOptions['onUnreadable'];
+  } = {},
 ): AsyncGenerator<RepositoryName, undefined> {
   for (let after = last; ;) {
     const request = {
@@ -44,7 +60,7 @@ export async function* allRepositories(
       ...(after === undefined ? {} : { last: after }),
       ...(signal && { signal }),
     };
-    const page = await listRepositories(objects, request, { withTrash: true });
+    const page = await listRepositories(objects, request, { withTrash: true, onUnreadable });
     yield* page.items;
     after = page.items.at(-1);
     if (!page.more || after === undefined) return undefined;
@@ -56,6 +72,7 @@ class Walk {
   readonly #objects: Objects;
   readonly #limit: number;
   readonly #content: ReadonlySet<string>;
+  readonly #onUnreadable: WalkOptions['onUnreadable'];
   readonly #signal: AbortSignal | undefined;
 
   constructor(
@@ -63,7 +80,9 @@ class Walk {
     limit: number,
     content: ReadonlySet<string>,
     signal: AbortSignal | undefined,
+    onUnreadable: WalkOptions['onUnreadable'],
   ) {
+    this.#onUnreadable = onUnreadable;
     this.#content = content;
     this.#objects = objects;
     this.#limit = limit;
@@ -86,8 +105,15 @@ class Walk {
       const name = parent + (names[index] ?? '');
       if (!isRepositoryName(name)) continue;
       this.#signal?.throwIfAborted();
-      const listed = this.#objects.names(`${REPOSITORIES}${name}/`);
-      const entries = listed instanceof Promise ? await listed : listed;
+      let entries: readonly string[];
+      try {
+        const listed = this.#objects.names(`${REPOSITORIES}${name}/`);
+        entries = listed instanceof Promise ? await listed : listed;
+      } catch (error) {
+        if (this.#onUnreadable === undefined || !(error instanceof StorageFailure)) throw error;
+        this.#onUnreadable(name, error);
+        continue;
+      }
       if (entries.some((entry) => this.#content.has(entry))) {
         if (this.found.length === this.#limit) return true;
         this.found.push(name);

@@ -2,7 +2,7 @@
  * Locks that hold among all processes that share the storage. A lock is an object that names its owner (owner.ts),
  * so that one that a crash left behind is known at once for what it is.
  */
-import { ObjectExists } from '../drivers/driver.ts';
+import { isFull, ObjectExists } from '../drivers/driver.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Objects } from './objects.ts';
 import { endOwner, isAlive, newOwner } from './owner.ts';
@@ -110,7 +110,16 @@ export async function withLease<T>(
 ): Promise<{ readonly result: T } | undefined> {
   const owner = newOwner();
   const bytes = Buffer.from(owner, 'latin1');
-  if (!(await tryTake(objects, key, bytes))) {
+  let isTaken: boolean;
+  try {
+    isTaken = await tryTake(objects, key, bytes);
+  } catch (error) {
+    endOwner(owner);
+    // What frees space has to work where there is none; a lease is for economy, and two at once do no harm.
+    if (isFull(error)) return { result: await work(new AbortController().signal) };
+    throw error;
+  }
+  if (!isTaken) {
     endOwner(owner);
     return undefined;
   }

@@ -10,7 +10,7 @@
  *     docker/registry/v2/_entrepot/trash/<alg>-<hex>       the bytes
  *     docker/registry/v2/_entrepot/trash/<alg>-<hex>.at    empty; its time is when they were put there
  */
-import { firstAfter, ObjectNotFound } from '../drivers/driver.ts';
+import { firstAfter, isFull, ObjectNotFound } from '../drivers/driver.ts';
 import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { allRepositories } from './catalog.ts';
@@ -73,10 +73,19 @@ export async function discardUnlinked(
   return moved.filter((digest) => !wanted.has(digest));
 }
 
+/** Where there is no room for it the bytes go without: `trashed` gives them one later. */
+async function writeMark(objects: Objects, digest: Digest): Promise<void> {
+  try {
+    await objects.driver.write(trashKey(digest) + MARK, new Uint8Array(), { volatile: true });
+  } catch (error) {
+    if (!isFull(error)) throw error;
+  }
+}
+
 /** The first half of discarding: links have to be looked for again afterwards. @returns whether there was anything */
 export async function moveToTrash(objects: Objects, digest: Digest): Promise<boolean> {
   if (!(await objects.exists(blobKey(digest)))) return false;
-  await objects.driver.write(trashKey(digest) + MARK, new Uint8Array(), { volatile: true });
+  await writeMark(objects, digest);
   try {
     await objects.move(blobKey(digest), trashKey(digest), { volatile: true });
     return true;
@@ -103,7 +112,7 @@ export async function* trashed(
     if (!isMark) {
       bytesAt = entry;
       if (!(await objects.exists(entry + MARK))) {
-        await objects.driver.write(entry + MARK, new Uint8Array(), { volatile: true });
+        await writeMark(objects, digest);
       }
     } else if (bytesAt === entry) yield { digest, since: modified };
     // The mark alone: somebody may be about to move bytes here, with a younger one.

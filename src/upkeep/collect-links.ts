@@ -1,5 +1,5 @@
 /** What no manifest needs, repository by repository: layer links, untagged manifests, and what belonged to them. */
-import { ObjectNotFound } from '../drivers/driver.ts';
+import { isFull, ObjectNotFound } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { pushUnderWay } from '../store/abandoned-uploads.ts';
@@ -182,7 +182,8 @@ export class LinkCollector {
     try {
       await this.#context.objects.move(key, trashedLinkKey(name, kind, digest), { volatile: true });
     } catch (error) {
-      if (!(error instanceof ObjectNotFound)) throw error; // deleted meanwhile
+      // Deleted meanwhile; or there is no room for the trash, and it stays for another run.
+      if (!(error instanceof ObjectNotFound) && !isFull(error)) throw error;
     }
   }
 

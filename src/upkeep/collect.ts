@@ -11,6 +11,7 @@
  * (collect-progress.ts); one that dies leaves only what the next one looks at again.
  */
 import { setTimeout } from 'node:timers/promises';
+import { StorageFailure } from '../drivers/driver.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { allRepositories } from '../store/catalog.ts';
 import { COLLECTOR } from '../store/layout.ts';
@@ -70,9 +71,13 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
     now,
     isKept: !dryRun && !context.exclusive,
   });
+  const summaryOf = (): JobSummary => {
+    const seconds = Math.round((now() - started) / 100) / 10;
+    return { ...links.counts, ...blobs.counts, seconds, dryRun };
+  };
   try {
     if (progress.phase === 'repositories') {
-      const aside = await visitAll(context, links, progress);
+      const { aside, areKnown } = await visitAll(context, links, progress);
       if (aside.length > 0) {
         await wait(LINKS_KEPT_FOR, 'waiting for pushes under way');
         for (const [index, name] of aside.entries()) {
@@ -80,6 +85,11 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
           context.progress('looking again', index, aside.length);
           await links.settle(name, progress.linked);
         }
+      }
+      // What a repository links to that cannot be read is not known: then no bytes go.
+      if (!areKnown) {
+        await progress.end();
+        return summaryOf();
       }
       await progress.enter('blobs');
     }
@@ -90,24 +100,38 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
     throw error;
   }
   await progress.end();
-  const seconds = Math.round((now() - started) / 100) / 10;
-  return { ...links.counts, ...blobs.counts, seconds, dryRun };
+  return summaryOf();
 }
 
-/** @returns the repositories in which something was set aside */
+/** @returns the repositories in which something was set aside, and whether all could be read */
 async function visitAll(
-  { objects, progress: tell, signal }: JobContext,
+  { objects, progress: tell, report, signal }: JobContext,
   links: LinkCollector,
   progress: CollectProgress,
-): Promise<RepositoryName[]> {
+): Promise<{ readonly aside: readonly RepositoryName[]; readonly areKnown: boolean }> {
   const aside: RepositoryName[] = [];
+  let areKnown = true;
+  const onUnreadable = (repository: RepositoryName, error: StorageFailure): void => {
+    areKnown = false;
+    links.counts.problems += 1;
+    report({
+      what: 'problem',
+      repository,
+      why: `${error.message}: no bytes are collected before that is mended`,
+    });
+  };
   const last = progress.last === '' ? undefined : (progress.last as RepositoryName);
-  for await (const name of allRepositories(objects, { last, signal })) {
-    if (await links.visit(name, progress.linked)) aside.push(name);
+  for await (const name of allRepositories(objects, { last, signal, onUnreadable })) {
+    try {
+      if (await links.visit(name, progress.linked)) aside.push(name);
+    } catch (error) {
+      if (!(error instanceof StorageFailure)) throw error;
+      onUnreadable(name, error);
+    }
     tell('repositories', links.counts.repositories);
     await progress.reached(name, signal);
   }
-  return aside;
+  return { aside, areKnown };
 }
 
 /** Waits, and tells each second for how long already. */
