@@ -9,6 +9,7 @@ import type { Logger } from './log.ts';
 import type { JobEvent, JobOutcome } from './server/job-messages.ts';
 import { QuotaRules } from './oci/quota.ts';
 import { parseRepositoryName, type Tag } from './oci/name.ts';
+import { readOnlyNote } from './store/notes.ts';
 import type { Objects } from './store/objects.ts';
 import { type Job, JobBusy, type JobContext, type JobItem, type JobSummary } from './upkeep/job.ts';
 import { pacer, type PaceLimits } from './upkeep/pace.ts';
@@ -24,6 +25,8 @@ type Entry = (context: JobContext, config: Config, asked: unknown) => Promise<Jo
 
 interface Definition {
   readonly run: Entry;
+  /** Whether this run changes what users see, so that it is not to be done in read-only mode. */
+  readonly changes: (config: Config, asked: unknown) => boolean;
   readonly rate: (config: Config) => PaceLimits;
 }
 
@@ -31,11 +34,17 @@ function define<const S extends v.GenericSchema, Options>(
   asked: S,
   job: Job<Options>,
   options: (config: Config, asked: v.InferOutput<S>, context: JobContext) => Options,
-  rate: (config: Config) => PaceLimits = ({ garbageCollector: { rate: objects } }) =>
-    objects === 0 ? {} : { objectsPerSecond: objects },
+  {
+    rate = ({ garbageCollector: { rate: objects } }) => (objects === 0 ? {} : { objectsPerSecond: objects }),
+    changes = () => false,
+  }: {
+    readonly rate?: (config: Config) => PaceLimits;
+    readonly changes?: (config: Config, asked: v.InferOutput<S>) => boolean;
+  } = {},
 ): Definition {
   return {
     run: (context, config, given) => job(context, options(config, v.parse(asked, given), context)),
+    changes: (config, given) => changes(config, v.parse(asked, given)),
     rate,
   };
 }
@@ -80,11 +89,13 @@ export const JOBS = {
       const { removeUntagged, graceMs } = config.garbageCollector;
       const rules = retentionRules(config);
       const untaggedMs = (asked.removeUntagged ?? removeUntagged) ? 0 : undefined;
+      // Who asks for it by hand means it, also where a rule would wait.
+      const isAsked = asked.removeUntagged === true;
       return {
         dryRun: asked.dryRun,
         graceMs: asked.graceMs ?? graceMs,
         aloneGraceMs: asked.graceMs ?? 0,
-        untaggedAfterMs: (name) => rules.untaggedAfterMs(name) ?? untaggedMs,
+        untaggedAfterMs: (name) => (isAsked ? 0 : (rules.untaggedAfterMs(name) ?? untaggedMs)),
         isCached: cachedNames(config),
         counted: countedOf(config),
       };
@@ -105,7 +116,10 @@ export const JOBS = {
       resume,
       ...defined(asked),
     }),
-    ({ scrub: { rate } }) => (rate === 0 ? {} : { bytesPerSecond: rate }),
+    {
+      rate: ({ scrub: { rate } }) => (rate === 0 ? {} : { bytesPerSecond: rate }),
+      changes: ({ scrub: section }, { repair }) => repair ?? section.repair,
+    },
   ),
   retention: define(
     v.strictObject({
@@ -126,6 +140,7 @@ export const JOBS = {
       explain,
       ...defined(asked),
     }),
+    { changes: (_config, asked) => !asked.dryRun && !asked.explain },
   ),
   uploads: define(v.strictObject({ dryRun: v.optional(v.boolean()) }), uploads, ({ storage }, asked) => ({
     ageMs: storage.uploadPurging.ageMs,
@@ -158,7 +173,7 @@ const MOST_ITEMS = 500;
 /** Runs a job to its end, whatever that is. Never rejects. */
 export async function runJob(job: JobName, asked: unknown, options: RunOptions): Promise<JobOutcome> {
   const { config, objects, log, signal, exclusive, onEvent, whenRead } = options;
-  const { run, rate } = JOBS[job];
+  const { run, rate, changes } = JOBS[job];
   const wait = pacer(exclusive ? {} : rate(config), signal);
   let items: JobItem[] = [];
   let toldAt = -Infinity;
@@ -192,6 +207,8 @@ export async function runJob(job: JobName, asked: unknown, options: RunOptions):
   };
   try {
     signal.throwIfAborted();
+    const refusal = changes(config, asked) ? await readOnlyReason(config, objects) : undefined;
+    if (refusal !== undefined) return { kind: 'failed', message: refusal };
     const summary = await run(context, config, asked);
     return { kind: 'done', summary };
   } catch (error) {
@@ -205,6 +222,18 @@ export async function runJob(job: JobName, asked: unknown, options: RunOptions):
     clearInterval(timer);
     flush();
   }
+}
+
+/** Why nothing may be changed at the moment, for who asks for it; undefined where it may. */
+export async function readOnlyReason(
+  { storage }: Pick<Config, 'storage'>,
+  objects: Objects,
+): Promise<string | undefined> {
+  if (storage.readOnly) return 'storage.maintenance.readonly: the registry is read-only';
+  const note = storage.driver.kind === 'inmemory' ? undefined : await readOnlyNote(objects);
+  if (note === undefined) return undefined;
+  const reason = note.reason === '' ? '' : ` (${note.reason})`;
+  return `the registry is read-only${reason}: \`entrepot read-only off\` lets changes happen again`;
 }
 
 function describeIssues({ issues }: v.ValiError<v.GenericSchema>): string {

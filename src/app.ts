@@ -197,6 +197,11 @@ export function openForUpkeep(config: Config): Objects {
   return new Objects(openStorage({ ...config, storage: { ...config.storage, readOnly: false } }));
 }
 
+/** The storage, to be looked at only: the folder may belong to the server's user. @throws StartFailure */
+export function openForReading(config: Config): StorageDriver {
+  return openStorage({ ...config, storage: { ...config.storage, readOnly: true } });
+}
+
 function settingsOf({ http, storage, catalog, tags, proxy }: Config, writes: WriteGate): ProtocolSettings {
   return {
     prefix: http.prefix === '/' ? '' : http.prefix.slice(0, -1),

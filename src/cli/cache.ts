@@ -1,7 +1,9 @@
 /** `entrepot cache`: what is kept of other registries. It works on the storage, beside a server that runs or not. */
-import { openStorage, loggerFor } from '../app.ts';
+import { loggerFor, openForReading } from '../app.ts';
 import { wireProxy } from '../app-proxy.ts';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
+import type { StorageDriver } from '../drivers/driver.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { isRepositoryName, isTag, type RepositoryName, type Tag } from '../oci/name.ts';
@@ -10,8 +12,10 @@ import type { ProxyRegistry } from '../proxy/proxy-registry.ts';
 import { UpstreamFailure } from '../proxy/upstream-failure.ts';
 import { StartFailure } from '../start-failure.ts';
 import { LocalRegistry } from '../store/local-registry.ts';
+import { changeStorage } from './change-storage.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 import { formatSize, formatTime, table } from './format.ts';
+import { loadForStorage } from './run-job.ts';
 
 interface WithFile {
   readonly file?: string;
@@ -19,7 +23,7 @@ interface WithFile {
 
 /** Prints what is kept, a line a repository, and what it takes. @returns the exit code */
 export async function cacheList(options: WithFile, io: CommandIo = processIo()): Promise<number> {
-  return inCache(options, io, async ({ space }) => {
+  return inCache('list', options, io, async ({ space }) => {
     const repositories = new Map<string, { images: number; bytes: number; usedAt: number }>();
     const sizes = new Map<Digest, number>();
     for await (const { content, usedAt } of space.list()) {
@@ -52,7 +56,7 @@ export interface CachePurgeOptions extends WithFile {
 
 /** Lets an image go, a repository, or everything. @returns the exit code */
 export async function cachePurge(options: CachePurgeOptions, io: CommandIo = processIo()): Promise<number> {
-  return inCache(options, io, async (registry) => {
+  return inCache('purge', options, io, async (registry) => {
     const { reference, all = false } = options;
     if ((reference === undefined) !== all) {
       throw new CommandFailure('expected an image or a repository, or --all for everything', 2);
@@ -79,7 +83,7 @@ export interface CacheWarmOptions extends WithFile {
 
 /** Fetches a whole image ahead. @returns the exit code */
 export async function cacheWarm(options: CacheWarmOptions, io: CommandIo = processIo()): Promise<number> {
-  return inCache(options, io, async (registry) => {
+  return inCache('warm', options, io, async (registry) => {
     const { name, what = 'latest' as Tag } = parseReference(options.reference, registry);
     const { platform } = options;
     if (platform !== undefined && !/^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/.test(platform)) {
@@ -104,27 +108,23 @@ export async function cacheWarm(options: CacheWarmOptions, io: CommandIo = proce
 }
 
 async function inCache(
+  command: 'list' | 'purge' | 'warm',
   { file, reference: about }: WithFile & { readonly reference?: string },
   io: CommandIo,
-  work: (registry: ProxyRegistry & { readonly cache: CacheControl }) => Promise<void>,
+  work: (registry: CacheRegistry) => Promise<void>,
 ): Promise<number> {
   return exitCodeOf(io, async () => {
     try {
-      const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
+      // Only what stores something makes the folder.
+      const config =
+        command === 'warm'
+          ? (await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env })).config
+          : await loadForStorage(file, io);
       if (config.storage.driver.kind === 'inmemory') {
         throw new CommandFailure('storage: what is kept in memory is known to the server alone');
       }
-      const driver = openStorage(config);
-      const own = new LocalRegistry(driver, {
-        enabled: false,
-        allowUrl: () => true,
-        requireChild: () => false,
-      });
-      const registry = wireProxy(config, driver, own, loggerFor(config));
-      if (registry === undefined) {
-        throw new CommandFailure('proxy: no other registry is cached by this configuration');
-      }
-      await work(registry);
+      if (command === 'list') await work(openCache(config, openForReading(config)));
+      else await changeStorage(config, `cache ${command}`, io, (driver) => work(openCache(config, driver)));
     } catch (error) {
       if (error instanceof RegistryError || error instanceof UpstreamFailure)
         throw new CommandFailure(`${about ?? 'cache'}: ${error.message}`);
@@ -132,6 +132,17 @@ async function inCache(
       throw error;
     }
   });
+}
+
+type CacheRegistry = ProxyRegistry & { readonly cache: CacheControl };
+
+/** @throws CommandFailure where nothing is cached */
+function openCache(config: Config, driver: StorageDriver): CacheRegistry {
+  const own = new LocalRegistry(driver, { enabled: false, allowUrl: () => true, requireChild: () => false });
+  const registry = wireProxy(config, driver, own, loggerFor(config));
+  if (registry === undefined)
+    throw new CommandFailure('proxy: no other registry is cached by this configuration');
+  return registry;
 }
 
 /** `proxy/<upstream>/<repository>[:tag|@digest]`; `proxy/` may be left out, and `docker.io/` where nothing else fits. */

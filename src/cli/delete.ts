@@ -1,15 +1,16 @@
 /** `entrepot delete`: by the rules that go for the API too. It works on the storage, beside a server that runs or not. */
-import { loggerFor, openOwnRegistry, openStorage } from '../app.ts';
+import { loggerFor, openOwnRegistry } from '../app.ts';
 import { wireProxy } from '../app-proxy.ts';
-import { loadConfig } from '../config/load.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { glob } from '../oci/glob.ts';
 import { isRepositoryName, isTag, isTagPattern, type RepositoryName, type Tag } from '../oci/name.ts';
 import type { Repository } from '../oci/registry.ts';
 import { StartFailure } from '../start-failure.ts';
+import { changeStorage } from './change-storage.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 import { promptLine } from './prompt-line.ts';
+import { loadForStorage } from './run-job.ts';
 
 export interface DeleteCommandOptions {
   readonly file?: string;
@@ -31,22 +32,19 @@ export async function deleteContent(
   return exitCodeOf(io, async () => {
     const target = parseTarget(options.what);
     try {
-      const { file } = options;
-      const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
-      const { driver, deleteEnabled, readOnly } = config.storage;
-      if (driver.kind === 'inmemory')
-        throw new CommandFailure('storage: what is kept in memory is known to the server alone');
-      if (readOnly) throw new CommandFailure('storage.maintenance.readonly: the registry is read-only');
+      const config = await loadForStorage(options.file, io);
+      const { deleteEnabled } = config.storage;
       if (!deleteEnabled) {
         throw new CommandFailure(
           'storage.delete.enabled: deletion is disabled in this registry; REGISTRY_STORAGE_DELETE_ENABLED=true allows it for one command',
         );
       }
-      const storage = openStorage(config);
-      const own = openOwnRegistry(config, storage);
-      // It knows which names are other registries', of which nothing is deleted so.
-      const registry = wireProxy(config, storage, own, loggerFor(config)) ?? own;
-      await carryOut(registry.repository(target.name), target, options, io);
+      await changeStorage(config, 'delete', io, async (storage) => {
+        const own = openOwnRegistry(config, storage);
+        // It knows which names are other registries', of which nothing is deleted so.
+        const registry = wireProxy(config, storage, own, loggerFor(config)) ?? own;
+        await carryOut(registry.repository(target.name), target, options, io);
+      });
     } catch (error) {
       if (error instanceof RegistryError) throw new CommandFailure(`${options.what}: ${error.message}`);
       if (error instanceof StartFailure) throw new CommandFailure(error.message);

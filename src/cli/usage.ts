@@ -1,5 +1,5 @@
 /** `entrepot usage`: what each namespace takes up, and what the quotas hold. It reads the storage, beside a server that runs or not. */
-import { loggerFor, openStorage } from '../app.ts';
+import { loggerFor, openForReading } from '../app.ts';
 import { wireProxy } from '../app-proxy.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
@@ -59,8 +59,7 @@ export async function printUsage(options: UsageCommandOptions, io: CommandIo = p
 
 function openFor(config: Config): { objects: Objects; isOwn: (name: RepositoryName) => boolean } {
   try {
-    // Only looked at: the folder may belong to the server's user.
-    const driver = openStorage({ ...config, storage: { ...config.storage, readOnly: true } });
+    const driver = openForReading(config);
     const own = new LocalRegistry(driver, {
       enabled: false,
       allowUrl: () => true,

@@ -2,6 +2,11 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
 import { cacheList, cachePurge, cacheWarm } from '../../src/cli/cache.ts';
+import type { CommandIo } from '../../src/cli/command-io.ts';
+import { FilesystemDriver } from '../../src/drivers/filesystem/filesystem-driver.ts';
+import { DRIVER_FOLDER } from '../../src/store/layout.ts';
+import { noteReadOnly } from '../../src/store/notes.ts';
+import { Objects } from '../../src/store/objects.ts';
 import { captured } from './captured-io.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 import { imageOf } from '../proxy/cache.ts';
@@ -66,4 +71,18 @@ test('everything is let go only when that is said', async () => {
   expect((await captured((io) => cachePurge({ file }, io))).code).toBe(2);
   const all = await captured((io) => cachePurge({ file, all: true }, io));
   expect([all.code, all.out]).toEqual([0, expect.stringContaining('3 manifests and blobs are gone')]);
+});
+
+test('what changes the cache is refused in read-only mode', async () => {
+  const objects = new Objects(new FilesystemDriver(workspace.join('data'), DRIVER_FOLDER));
+  await noteReadOnly(objects, { reason: 'a backup', since: 1 });
+  for (const command of [
+    (io: CommandIo) => cacheWarm({ file, reference: 'lab/team/app:1.0' }, io),
+    (io: CommandIo) => cachePurge({ file, all: true }, io),
+  ]) {
+    const told = await captured(command);
+    expect([told.code, told.err]).toEqual([1, expect.stringContaining('read-only (a backup)')]);
+  }
+  expect((await captured((io) => cacheList({ file }, io))).code).toBe(0);
+  await noteReadOnly(objects, undefined);
 });

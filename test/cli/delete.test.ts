@@ -1,11 +1,15 @@
 /** `entrepot delete` on the storage of a registry. */
 import { afterAll, beforeEach, expect, test } from 'bun:test';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { FilesystemDriver } from '../../src/drivers/filesystem/filesystem-driver.ts';
 import { type DeleteCommandOptions, deleteContent } from '../../src/cli/delete.ts';
 import type { CommandIo } from '../../src/cli/command-io.ts';
 import { DRIVER_FOLDER } from '../../src/store/layout.ts';
 import { LocalRegistry } from '../../src/store/local-registry.ts';
+import { noteReadOnly } from '../../src/store/notes.ts';
+import { Objects } from '../../src/store/objects.ts';
+import { useStorageAlone } from '../../src/store/storage-users.ts';
 import type { Repository } from '../../src/oci/registry.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 import { pushImage } from '../store/content.ts';
@@ -139,4 +143,29 @@ test.each([
 ] as const)('%s: exit code %d, %s', async (what, code, message) => {
   const told = await run(what, { yes: true });
   expect([told.code, told.err]).toEqual([code, expect.stringContaining(message)]);
+});
+
+test('nothing is deleted in read-only mode, nor beside a job that has the storage to itself', async () => {
+  const objects = new Objects(new FilesystemDriver(data, DRIVER_FOLDER));
+  await noteReadOnly(objects, { reason: 'a backup', since: 1 });
+  expect(await run('team/app:v1')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('the registry is read-only (a backup)'),
+  });
+  await noteReadOnly(objects, undefined);
+  const alone = await useStorageAlone(objects, 'gc');
+  const deleting = run('team/app:v1');
+  const disturbed = new Promise((resolve) => alone.disturbed.addEventListener('abort', resolve));
+  await disturbed;
+  expect(await tags()).toContain('v1');
+  await alone.end();
+  expect(await deleting).toMatchObject({ code: 0, err: expect.stringMatching(/^waiting for a job/) });
+  expect(await tags()).not.toContain('v1');
+});
+
+test('a folder that is not there is told, and not made', async () => {
+  data += '-nowhere';
+  await configure('enabled: true');
+  expect((await run('team/app:v1')).err).toContain('there is no such folder');
+  expect(existsSync(data)).toBe(false);
 });

@@ -2,6 +2,8 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
 import { gc, garbageCollect, type GcFlags } from '../../src/cli/upkeep.ts';
+import { retention, scrub } from '../../src/cli/check-storage.ts';
+import type { CommandIo } from '../../src/cli/command-io.ts';
 import { jobsStatus } from '../../src/cli/jobs.ts';
 import { readOnly } from '../../src/cli/read-only.ts';
 import { describeItem, describeSummary, EXIT, JobReport } from '../../src/cli/job-report.ts';
@@ -119,6 +121,14 @@ test('read-only mode is switched in the storage where no server runs; that of th
   expect((await ask()).out).toBe('read-only mode is off\n');
   expect((await ask(true, 'a backup')).out).toMatch(/^read-only mode is on since .* UTC: a backup\n$/);
   expect((await ask()).out).toMatch(/ UTC: a backup\n$/);
+  for (const changing of [
+    (io: CommandIo) => retention({ file }, io),
+    (io: CommandIo) => scrub({ file, repair: true }, io),
+  ]) {
+    const told = await captured(changing);
+    expect([told.code, told.err]).toEqual([1, expect.stringContaining('read-only (a backup)')]);
+  }
+  expect(await captured((io) => retention({ file, dryRun: true }, io))).toMatchObject({ code: 0 });
   // By hand the collector runs also then: that is what it is often for.
   expect(await collect({ grace: '0s', quiet: true })).toMatchObject({ code: 0 });
   await config(workspace.join('data'), ', maintenance: {readonly: {enabled: true}}');
