@@ -17,8 +17,16 @@ export function retentionRules({ retention }: Config): RetentionRules {
 }
 
 /** What the job is told beside what was asked for. */
-export function retentionOptions(config: Config): Pick<RetentionOptions, 'rules' | 'guarded' | 'isCached'> {
-  return { rules: retentionRules(config), guarded: guardedTags(config), isCached: cachedNames(config) };
+export function retentionOptions(
+  config: Config,
+): Pick<RetentionOptions, 'rules' | 'guarded' | 'isCached' | 'collector'> {
+  const { enabled: isEnabled, graceMs } = config.garbageCollector;
+  return {
+    rules: retentionRules(config),
+    guarded: guardedTags(config),
+    isCached: cachedNames(config),
+    collector: { isEnabled, graceMs },
+  };
 }
 
 function guardedTags({ tags }: Config): (name: RepositoryName, tag: Tag) => string | undefined {

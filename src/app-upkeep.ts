@@ -11,7 +11,14 @@ import { QuotaRules } from './oci/quota.ts';
 import { parseRepositoryName, type Tag } from './oci/name.ts';
 import { readOnlyNote } from './store/notes.ts';
 import type { Objects } from './store/objects.ts';
-import { type Job, JobBusy, type JobContext, type JobItem, type JobSummary } from './upkeep/job.ts';
+import {
+  type Job,
+  JobBusy,
+  type JobContext,
+  type JobItem,
+  JobRefused,
+  type JobSummary,
+} from './upkeep/job.ts';
 import { pacer, type PaceLimits } from './upkeep/pace.ts';
 import { collect } from './upkeep/collect.ts';
 import type { Counted } from './upkeep/recount.ts';
@@ -215,6 +222,7 @@ export async function runJob(job: JobName, asked: unknown, options: RunOptions):
     const message = error instanceof Error ? error.message : String(error);
     if (signal.aborted) return { kind: 'stopped', message: (signal.reason as Error).message };
     if (error instanceof JobBusy) return { kind: 'busy', message };
+    if (error instanceof JobRefused) return { kind: 'failed', message };
     if (error instanceof v.ValiError) return { kind: 'failed', message: `${job}: ${describeIssues(error)}` };
     log.error(`${job} failed`, { error: error instanceof Error ? (error.stack ?? message) : message });
     return { kind: 'failed', message };

@@ -2,7 +2,7 @@
 import { parseAge } from '../config/durations.ts';
 import { parseSize } from '../config/proxy-schema.ts';
 import { isRepositoryName, isTag } from '../oci/name.ts';
-import type { JobItem } from '../upkeep/job.ts';
+import type { JobItem, JobSummary } from '../upkeep/job.ts';
 import { CommandFailure, type CommandIo, codeOf, processIo } from './command-io.ts';
 import { runJobCommand } from './run-job.ts';
 import type { JobFlags } from './upkeep.ts';
@@ -65,12 +65,9 @@ export async function retentionExplain(
 ): Promise<number> {
   return codeOf(io, async () => {
     const options = { dryRun: true, explain: true, ...(reference === undefined ? {} : referred(reference)) };
-    const told = { count: 0 };
-    const item = (one: JobItem): string => {
-      told.count += 1;
-      return explained(one, reference === undefined);
-    };
-    const summary = () => (told.count === 0 ? `${reference ?? 'storage'}: there is no such tag` : '');
+    const item = (one: JobItem) => explained(one, reference === undefined);
+    const summary = ({ tags, untagged = 0 }: JobSummary) =>
+      Number(tags) + Number(untagged) === 0 ? 'there is no tag' : '';
     return runJobCommand({ job: 'retention', options, file, style: { json, item, summary } }, io);
   });
 }
@@ -87,8 +84,15 @@ function referred(reference: string): { readonly repository: string; readonly ta
 }
 
 /** `pr-17 goes: rule 2: … (pushed 2026-05-17 09:30)`. */
-function explained({ repository, tag, stays, why, pushed }: JobItem, isNamed: boolean): string {
+function explained(
+  { what, repository, tag, digest, stays, goes, why, pushed }: JobItem,
+  isNamed: boolean,
+): string {
   const time = String(pushed).slice(0, 16).replace('T', ' ');
+  if (what === 'untagged') {
+    const manifest = isNamed ? `${String(repository)}@${String(digest)}` : String(digest);
+    return `${manifest} ${goes === true ? 'goes' : 'stays for now'}: ${String(why)} (pushed ${time} UTC)`;
+  }
   const name = isNamed ? `${String(repository)}:${String(tag)}` : String(tag);
   return `${name} ${stays === true ? 'stays' : 'goes'}: ${String(why)} (pushed ${time} UTC)`;
 }

@@ -1,5 +1,11 @@
 /** What the sections `retention` and `scrub` mean: defaults, and durations in milliseconds. */
-import type { RetentionConfig, RetentionKeepConfig, RetentionRuleConfig, ScrubConfig } from './config.ts';
+import type {
+  GarbageCollectorConfig,
+  RetentionConfig,
+  RetentionKeepConfig,
+  RetentionRuleConfig,
+  ScrubConfig,
+} from './config.ts';
 import { effectiveTimetable } from './effective-upkeep.ts';
 import type { Findings } from './findings.ts';
 import type { File } from './schema.ts';
@@ -26,8 +32,20 @@ type Section = NonNullable<File['retention']>;
 type Rule = NonNullable<Section['rules']>[number];
 type Keep = NonNullable<Rule['keep']>[number];
 
-export function effectiveRetention(section: Section, root: MapNode, findings: Findings): RetentionConfig {
+/** Warns of rules that need the collector where it does not run by itself. */
+export function effectiveRetention(
+  section: Section,
+  collector: Pick<GarbageCollectorConfig, 'enabled'>,
+  root: MapNode,
+  findings: Findings,
+): RetentionConfig {
   const rules = section.rules ?? [];
+  for (const [index, { untagged }] of rules.entries()) {
+    if (collector.enabled || typeof untagged !== 'number') continue;
+    const text =
+      'the garbage collector does this, and it does not run: set garbage_collector.enabled, or run `entrepot gc`';
+    findings.warningAt(root, ['retention', 'rules', index, 'untagged'], text);
+  }
   const problem = (path: Path, text: string) => findings.problemAt(root, path, text);
   return {
     enabled: section.enabled ?? rules.length > 0,

@@ -69,6 +69,7 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
   // Nobody may come to own `library/…` by pushing to a mirror that anybody reaches, nor push elsewhere with our login.
   const isPrivate = auth !== undefined || 'unix' in http.addr || isLoopback(http.addr.hostname);
   const proxy = said === undefined ? undefined : { ...said, push: said.push ?? isPrivate };
+  const collector = effectiveCollector(file.garbage_collector ?? {}, defaults.collect, root, findings);
   return {
     log: {
       level: log?.level ?? file.loglevel ?? 'info',
@@ -79,9 +80,9 @@ export function effectiveConfig(file: File, root: MapNode, hasFile: boolean, fin
     storage,
     http,
     ...(proxy === undefined ? {} : { proxy }),
-    garbageCollector: effectiveCollector(file.garbage_collector ?? {}, defaults.collect, root, findings),
+    garbageCollector: collector,
     scrub: effectiveScrub(file.scrub ?? {}, root, findings),
-    ...(file.retention ? { retention: effectiveRetention(file.retention, root, findings) } : {}),
+    ...(file.retention ? { retention: effectiveRetention(file.retention, collector, root, findings) } : {}),
     admin: told.admin(file.admin ?? {}, storage),
     ...(file.quotas ? { quotas: effectiveQuotas(file.quotas, root, findings) } : {}),
     ...(file.mdns?.enabled === true ? { mdns: { name: file.mdns.name ?? 'registry' } } : {}),

@@ -34,9 +34,14 @@ export class JobBusy extends Error {
   override readonly name: string = 'JobBusy';
 }
 
+/** It was asked for what there is not, or what may not be. The message is for who asked. */
+export class JobRefused extends Error {
+  override readonly name = 'JobRefused';
+}
+
 /**
  * A piece of upkeep. A count called `problems` or `unrepaired` that is above 0 makes the command that asked for it end with exit code 3.
  * @returns what it counted, for one line of the log
- * @throws the signal's reason; JobBusy
+ * @throws the signal's reason; JobBusy; JobRefused
  */
 export type Job<Options> = (context: JobContext, options: Options) => Promise<JobSummary>;

@@ -18,9 +18,10 @@ import {
 import { withLease } from '../store/locks.ts';
 import { lastPull, PULL_GRAIN, pullsNotedSince } from '../store/pull-notes.ts';
 import { deleteTagWhere, resolveTag, tagsOf } from '../store/tags.ts';
-import { type Job, JobBusy, type JobContext, type JobSummary } from './job.ts';
+import { type Job, JobBusy, type JobContext, JobRefused, type JobSummary } from './job.ts';
 import { companionOf, decide, type Decision, type TagFacts } from './retention-decision.ts';
 import type { RetentionRule, RetentionRules } from './retention-rules.ts';
+import { type CollectorFacts, untaggedManifests } from './retention-untagged.ts';
 
 export interface RetentionOptions {
   /** Only tells what would be deleted. */
@@ -35,6 +36,8 @@ export interface RetentionOptions {
   readonly guarded: (name: RepositoryName, tag: Tag) => string | undefined;
   /** Whether a repository holds content of another registry, which has its own time to live. */
   readonly isCached: (name: RepositoryName) => boolean;
+  /** By which is told what becomes of manifests without a tag. */
+  readonly collector: CollectorFacts;
   /** Milliseconds since 1970, by the storage's clock. */
   readonly now?: () => number;
 }
@@ -44,8 +47,8 @@ const COMPANION_STAYS = 24 * 3600_000;
 
 /**
  * Applies the rules. Items: `tag` with `repository`, `tag`, `digest`, `pushed`, `why`, and `deleted` (or in a dry run
- * `goes`, or to explain either `goes` or `stays`).
- * @throws JobBusy
+ * `goes`, or to explain either `goes` or `stays`). Where nothing is changed also `untagged`, see retention-untagged.ts.
+ * @throws JobBusy; JobRefused to explain what is not there
  */
 export const retention: Job<RetentionOptions> = async (context, options) => {
   if (options.dryRun || options.explain === true) return new Retention(context, options).run();
@@ -63,6 +66,9 @@ class Retention {
   readonly #now: () => number;
   readonly #changes: boolean;
   readonly #counts = { repositories: 0, tags: 0, deleted: 0 };
+  #untagged = 0;
+  /** Whether there was anything to tell of. */
+  #told = false;
 
   constructor(context: JobContext, options: RetentionOptions) {
     this.#context = context;
@@ -78,8 +84,17 @@ class Retention {
       const { objects, signal } = this.#context;
       for await (const name of allRepositories(objects, { signal })) await this.#repository(name);
     }
+    if (repository !== undefined && !this.#told) throw new JobRefused(this.#nothingOf(repository));
     const { deleted, ...counted } = this.#counts;
-    return { ...counted, [this.#changes ? 'deleted' : 'goes']: deleted };
+    const untagged = this.#untagged === 0 ? {} : { untagged: this.#untagged };
+    return { ...counted, [this.#changes ? 'deleted' : 'goes']: deleted, ...untagged };
+  }
+
+  #nothingOf(repository: RepositoryName): string {
+    const { tag } = this.#options;
+    return tag === undefined
+      ? `${repository}: there is no such repository, or it has no tag`
+      : `${repository}:${tag}: there is no such tag`;
   }
 
   async #repository(name: RepositoryName): Promise<void> {
@@ -101,6 +116,7 @@ class Retention {
     for (const decision of decisions) await this.#carryOut(name, decision);
     for (const companion of companions)
       await this.#carryOut(name, await this.#companion(name, companion, tags.length > 0));
+    await this.#tellUntagged(name, rule);
     if (this.#changes && rules.needsPulls) await this.#forgetPulls(name);
   }
 
@@ -129,6 +145,17 @@ class Retention {
     return { tags, companions };
   }
 
+  async #tellUntagged(name: RepositoryName, rule: RetentionRule): Promise<void> {
+    const { collector, tag } = this.#options;
+    if (this.#changes || tag !== undefined) return;
+    for await (const item of untaggedManifests(this.#context, name, rule, collector, this.#now())) {
+      this.#context.signal.throwIfAborted();
+      this.#untagged += 1;
+      this.#told = true;
+      this.#context.report(item);
+    }
+  }
+
   /** When the tag's link was last written. */
   async #pushed(name: RepositoryName, tag: Tag): Promise<number | undefined> {
     return (await this.#context.objects.info(tagCurrentKey(name, tag)))?.modified;
@@ -155,6 +182,7 @@ class Retention {
   async #carryOut(name: RepositoryName, { facts, stays, reason }: Decision): Promise<void> {
     const { explain = false, tag: wanted } = this.#options;
     if (wanted !== undefined && facts.tag !== wanted) return;
+    this.#told = true;
     const { tag, digest, pushed } = facts;
     if (!stays) {
       if (this.#changes && !(await this.#delete(name, facts))) return;

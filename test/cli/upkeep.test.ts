@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
 import { gc, garbageCollect, type GcFlags } from '../../src/cli/upkeep.ts';
-import { retention, scrub } from '../../src/cli/check-storage.ts';
+import { retention, retentionExplain, scrub } from '../../src/cli/check-storage.ts';
 import type { CommandIo } from '../../src/cli/command-io.ts';
 import { jobsStatus } from '../../src/cli/jobs.ts';
 import { readOnly } from '../../src/cli/read-only.ts';
@@ -13,6 +13,9 @@ import type { JobOutcome } from '../../src/server/job-messages.ts';
 import { FilesystemDriver } from '../../src/drivers/filesystem/filesystem-driver.ts';
 import { blobKey, layerLinkKey } from '../../src/store/layout.ts';
 import { linkBytes } from '../../src/store/objects.ts';
+import { LocalRegistry } from '../../src/store/local-registry.ts';
+import { pushImage } from '../store/content.ts';
+import { RULES } from '../store/subject.ts';
 import { failureOf } from '../harness/failure-of.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 import { digestBy } from '../harness/registry-client.ts';
@@ -90,6 +93,20 @@ test('garbage-collect tells what scripts of registry:2 look for', async () => {
   const real = await captured((io) => garbageCollect({ file, quiet: true }, io));
   expect(real).toEqual({ code: 0, out: '', err: '' });
   expect((await failureOf(driver.stat(blobKey(digest)))).message).toContain('no object');
+});
+
+test('by hand manifests without a tag go at once, also where a rule would wait', async () => {
+  const registry = new LocalRegistry(driver, RULES);
+  const { digest: before } = await pushImage(registry.repository(NAME), ['v1'], { layers: ['one'] });
+  await pushImage(registry.repository(NAME), ['v1'], { layers: ['two'] });
+  await config(workspace.join('data'), '}\nretention: {rules: [{repositories: "*", untagged: 7d}]');
+  const dry = (deleteUntagged: boolean) => collect({ dryRun: true, grace: '0s', deleteUntagged });
+  expect((await dry(false)).out).not.toContain(`manifest lib/a ${before}`);
+  expect((await dry(true)).out).toContain(`manifest lib/a ${before}`);
+  const told = await captured((io) => retentionExplain({ file, reference: 'lib/a' }, io));
+  expect([told.code, told.out]).toEqual([0, expect.stringContaining(`${before} stays for now: rule 1`)]);
+  expect(told.out).toContain('garbage_collector is not enabled: `entrepot gc` removes it in 6d23h');
+  await config(workspace.join('data'));
 });
 
 test('what cannot be done is one line', async () => {

@@ -193,7 +193,7 @@ test('retention tells what goes and why, and deletes that', async () => {
   for (const tag of ['build-1', 'used-2']) await ask(url, `/v2/ci/app/manifests/${tag}`, 404);
   for (const tag of ['build-2', 'latest', 'used-1', 'v1']) await verifyImage(url, 'ci/app', tag);
   const none = await entrepot('retention', 'explain', 'ci/app:none', configFile);
-  expect(none.stdout).toContain('ci/app:none: there is no such tag');
+  expect([none.code, none.stderr]).toEqual([1, 'retention: ci/app:none: there is no such tag\n']);
   expect((await entrepot('retention', 'explain', 'UPPER', configFile)).code).toBe(2);
 
   // Without a server the storage is asked itself.

@@ -16,6 +16,7 @@ import { retention, type RetentionOptions } from '../../src/upkeep/retention.ts'
 import { LocalRegistry } from '../../src/store/local-registry.ts';
 import { Objects } from '../../src/store/objects.ts';
 import { tagsOf } from '../../src/store/tags.ts';
+import { failureOf } from '../harness/failure-of.ts';
 import { pushImage } from '../store/content.ts';
 import { RULES, tagOf } from '../store/subject.ts';
 import { contextOf } from './scrubbing.ts';
@@ -57,6 +58,7 @@ function openStore() {
         rules: new RetentionRules(rules),
         guarded: () => undefined,
         isCached: () => false,
+        collector: { isEnabled: true, graceMs: DAY },
         now: () => now,
         ...more,
       });
@@ -131,6 +133,39 @@ describe('retention', () => {
     });
     expect((await store.apply(rules, { isCached: () => true })).gone).toEqual([]);
     expect(await store.tags()).toHaveLength(4);
+  });
+
+  test('tells of manifests without a tag, and leaves them to the collector', async () => {
+    const store = openStore();
+    const old = await store.push('v1', 10, 'old');
+    const recent = await store.push('v1', 2, 'recent');
+    await store.push('v1', 1, 'new');
+    const rules = [{ repositories: ['ci/*'], keep: [], untaggedAfterMs: 7 * DAY }];
+    const { items, summary } = await store.apply(rules, { explain: true, repository: APP });
+    const untagged = Object.fromEntries(
+      items.flatMap(({ what, digest, goes, why }) =>
+        what === 'untagged' ? [[String(digest), [goes, why]]] : [],
+      ),
+    );
+    expect(untagged).toEqual({
+      [old]: [true, 'rule 1, untagged 7d: no tag leads to it; the collector removes it when it runs'],
+      [recent]: [undefined, 'rule 1, untagged 7d: no tag leads to it; the collector removes it in 5d'],
+    });
+    expect(summary).toEqual({ repositories: 1, tags: 1, goes: 0, untagged: 2 });
+    expect((await store.apply(rules, { dryRun: true })).items).toHaveLength(2);
+    expect((await store.apply(rules)).items).toEqual([]);
+    for (const tag of [undefined, tagOf('none')]) {
+      const asked = {
+        explain: true,
+        ...(tag && { tag }),
+        repository: (tag ? APP : 'ci/none') as RepositoryName,
+      };
+      const refused = await failureOf(store.apply(rules, asked));
+      expect([refused.name, refused.message]).toEqual([
+        'JobRefused',
+        expect.stringContaining(`${asked.repository}${tag ? ':none' : ''}: there is no such`),
+      ]);
+    }
   });
 
   test('a tag that is pushed between the decision and the deletion stays, also with what it had', async () => {
