@@ -142,6 +142,8 @@ export interface Claim {
   readonly ahead?: number;
   /** What it will be, where that is known: content that an account has costs it nothing. */
   readonly digest?: Digest;
+  /** Whether it is a manifest: with its first one a repository counts. */
+  readonly isManifest?: boolean;
 }
 
 /** Why a claim cannot be met. */
@@ -166,7 +168,7 @@ export interface Grant {
 export interface UsageLedger {
   /** Looks whether there is room, and sets it aside for the claim until it is settled or released, or nobody is heard of it for an hour. */
   reserve(quotas: readonly Quota[], claim: Claim): Promise<Grant>;
-  /** Whether there is room for a byte, and for the repository if it is new. Sets nothing aside. */
+  /** Whether there is room for a byte, and for the repository if it has no manifest yet. Sets nothing aside. */
   look(quotas: readonly Quota[], repository: RepositoryName): Promise<Grant>;
   /** Counts what is stored and linked by now, unless the accounts have it; what was set aside is free again. */
   settle(
@@ -176,6 +178,7 @@ export interface UsageLedger {
       readonly repository: RepositoryName;
       readonly digest: Digest;
       readonly size: number;
+      readonly isManifest?: boolean;
     },
   ): Promise<void>;
   /** Frees what was set aside. */

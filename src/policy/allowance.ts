@@ -74,6 +74,7 @@ export class Allowance {
     readonly key: string;
     readonly digest: Digest;
     readonly size: number;
+    readonly isManifest?: boolean;
   }): Promise<void> {
     await this.#tell(() => this.#tools.ledger.settle(this.#quotas, { ...stored, repository: this.#name }));
   }

@@ -120,10 +120,10 @@ class QuotaRepository implements Repository {
         const algorithm = manifest.digest === undefined ? 'sha256' : algorithmOf(manifest.digest);
         const digest = digestOf(algorithm, createHash(algorithm).update(bytes).digest('hex'));
         const key = randomUUID();
-        await this.#allowance.take({ key, bytes: bytes.byteLength, digest });
+        await this.#allowance.take({ key, bytes: bytes.byteLength, digest, isManifest: true });
         try {
           const result = await manifests.put(manifest);
-          await this.#allowance.settle({ key, ...result.content });
+          await this.#allowance.settle({ key, ...result.content, isManifest: true });
           return result;
         } finally {
           await this.#allowance.release(key);

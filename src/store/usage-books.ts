@@ -1,5 +1,5 @@
 /**
- * What is kept for a quota's account. `bytes` is the sum over the marks of blobs, `repositories` the number of the others;
+ * What is kept for a quota's account. `bytes` is the sum over the marks of blobs, `repositories` the number of those that are `counted`;
  * nothing is synced, as all can be counted anew (upkeep/recount.ts).
  *
  *     docker/registry/v2/_entrepot/usage/<account>/        the SHA-256 of the account's pattern
@@ -7,7 +7,8 @@
  *       lock                                                the owner, while the book is changed (locks.ts)
  *       counting                                            the owner, while the account is counted anew
  *       blobs/<alg>/<xx>/<hex>                              a blob that counts; its size
- *       repositories/<SHA-256 of the name>                  a repository that counts; its name
+ *       repositories/<SHA-256 of the name>                  a repository that has content; its name
+ *       counted/<SHA-256 of the name>                       a repository that counts, since it has a manifest; its name
  *       news/<blob|repository|gone>-<…>                     what has changed while it is counted anew
  */
 import { createHash } from 'node:crypto';
@@ -22,7 +23,7 @@ import type { Objects } from './objects.ts';
 export interface Reservation {
   readonly bytes: number;
   readonly repository: string;
-  /** Whether the account has no content of that repository yet. */
+  /** Whether the repository begins to count with it. */
   readonly isNew: boolean;
   /** Milliseconds since 1970. */
   readonly at: number;
@@ -66,6 +67,14 @@ export function repositoryMarksPrefix(account: string): string {
 
 export function repositoryMarkKey(account: string, name: RepositoryName): string {
   return `${repositoryMarksPrefix(account)}${sha256(name)}`;
+}
+
+export function countedMarksPrefix(account: string): string {
+  return `${accountPrefix(account)}counted/`;
+}
+
+export function countedMarkKey(account: string, name: RepositoryName): string {
+  return `${countedMarksPrefix(account)}${sha256(name)}`;
 }
 
 export function newsPrefix(account: string): string {

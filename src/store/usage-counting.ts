@@ -17,6 +17,8 @@ import {
   accountPrefix,
   blobMarkKey,
   blobMarksPrefix,
+  countedMarkKey,
+  countedMarksPrefix,
   newsPrefix,
   readBookAt,
   repositoryMarkKey,
@@ -59,10 +61,13 @@ export class AccountCounting {
     });
   }
 
-  async noteRepository(name: RepositoryName): Promise<void> {
-    const key = repositoryMarkKey(this.#quota.account, name);
-    this.#repositories.add(key);
-    if (!(await this.#objects.exists(key))) await this.#write(key, name);
+  /** @param counts whether it has a manifest */
+  async noteRepository(name: RepositoryName, counts: boolean): Promise<void> {
+    for (const markKey of counts ? [repositoryMarkKey, countedMarkKey] : [repositoryMarkKey]) {
+      const key = markKey(this.#quota.account, name);
+      this.#repositories.add(key);
+      if (!(await this.#objects.exists(key))) await this.#write(key, name);
+    }
   }
 
   async noteContent(digest: Digest, size: number): Promise<void> {
@@ -86,7 +91,7 @@ export class AccountCounting {
       old = [];
       if (keys.length > 0) await this.#remove(keys);
     };
-    for (const prefix of [blobs, repositoryMarksPrefix(account)]) {
+    for (const prefix of [blobs, repositoryMarksPrefix(account), countedMarksPrefix(account)]) {
       for await (const { key, modified } of this.#objects.driver.list(prefix, { signal })) {
         const [algorithm, , hex] = key.slice(blobs.length).split('/');
         const digest = `${algorithm ?? ''}:${hex ?? ''}`;
@@ -139,7 +144,7 @@ export class AccountCounting {
     const none = { bytes: 0, repositories: 0 };
     const [, what, about = ''] = /^(blob|gone|repository)-(.+)$/.exec(entry) ?? [];
     if (what === 'repository') {
-      const isNew = !this.#repositories.has(`${repositoryMarksPrefix(account)}${about}`);
+      const isNew = !this.#repositories.has(`${countedMarksPrefix(account)}${about}`);
       return isNew ? { bytes: 0, repositories: 1 } : none;
     }
     const digest = about.replace('-', ':');

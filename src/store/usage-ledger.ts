@@ -12,6 +12,7 @@ import type { Objects } from './objects.ts';
 import {
   blobMarkKey,
   type Book,
+  countedMarkKey,
   newsKey,
   readBook,
   repositoryMarkKey,
@@ -32,7 +33,7 @@ export class StoredUsageLedger implements UsageLedger {
   }
 
   async reserve(quotas: readonly Quota[], claim: Claim): Promise<Grant> {
-    const has = await this.#hasAll(quotas, claim);
+    const has = await this.#hasAll(quotas, claim, countedMarkKey);
     if (has !== undefined) return { bytes: has, uncounted: [] };
     return withBooks(this.#objects, quotas, async (books) => {
       const needs = await this.#needsOf(quotas, books, claim);
@@ -42,7 +43,7 @@ export class StoredUsageLedger implements UsageLedger {
         book.reserved.set(claim.key, {
           bytes: bytes === 0 ? 0 : grant.bytes,
           repository: claim.repository,
-          isNew,
+          isNew: isNew && claim.isManifest === true,
           at: Date.now(),
           by: PROCESS,
         });
@@ -57,17 +58,18 @@ export class StoredUsageLedger implements UsageLedger {
     return grantOf(await this.#needsOf(quotas, books, claim), claim);
   }
 
-  /** The content's size where all accounts have it and the repository: then nothing has to be set aside. */
+  /** The content's size where all accounts have it and a mark of the repository: then nothing has to be set aside. */
   async #hasAll(
     quotas: readonly Quota[],
     { digest, repository, bytes }: Omit<Claim, 'key'>,
+    markKey: typeof countedMarkKey,
   ): Promise<number | undefined> {
     let size: number | undefined;
     for (const { account } of quotas) {
       size = digest === undefined ? undefined : await this.#markedSize(account, digest);
       // More bytes than the content has are not that content, whatever the client calls them.
       if (size === undefined || size < bytes) return undefined;
-      if (!(await this.#objects.exists(repositoryMarkKey(account, repository)))) return undefined;
+      if (!(await this.#objects.exists(markKey(account, repository)))) return undefined;
     }
     return size;
   }
@@ -89,7 +91,7 @@ export class StoredUsageLedger implements UsageLedger {
       if (book === undefined) continue;
       forget(book);
       const has = digest === undefined ? undefined : await this.#markedSize(quota.account, digest);
-      const isNew = !(await this.#objects.exists(repositoryMarkKey(quota.account, repository)));
+      const isNew = !(await this.#objects.exists(countedMarkKey(quota.account, repository)));
       needs.push({ quota, book, isNew, bytes: has !== undefined && has >= bytes ? 0 : bytes });
     }
     return needs;
@@ -97,9 +99,10 @@ export class StoredUsageLedger implements UsageLedger {
 
   async settle(
     quotas: readonly Quota[],
-    { key, repository, digest, size }: Parameters<UsageLedger['settle']>[1],
+    { key, repository, digest, size, isManifest = false }: Parameters<UsageLedger['settle']>[1],
   ): Promise<void> {
-    if (await this.#isSettled(quotas, key, repository, digest)) return;
+    const markKeys = isManifest ? [repositoryMarkKey, countedMarkKey] : [repositoryMarkKey];
+    if (await this.#isSettled(quotas, key, { repository, digest, bytes: 0 }, markKeys)) return;
     await withBooks(this.#objects, quotas, async (books) => {
       // Whoever has deleted it since has found no mark to take away.
       const isThere = await this.#hasLink(repository, digest);
@@ -109,8 +112,13 @@ export class StoredUsageLedger implements UsageLedger {
         const mark = blobMarkKey(book.pattern, digest);
         if (await this.#mark(book, mark, String(size), 'blob', digest)) book.bytes += size;
         const other = repositoryMarkKey(book.pattern, repository);
+        // A new one is not swept, so it needs no news.
+        if (book.counting !== undefined || !(await this.#objects.exists(other)))
+          await this.#write(other, repository);
+        if (!isManifest) continue;
         const about = other.slice(other.lastIndexOf('/') + 1);
-        if (await this.#mark(book, other, repository, 'repository', about)) book.repositories += 1;
+        const counts = countedMarkKey(book.pattern, repository);
+        if (await this.#mark(book, counts, repository, 'repository', about)) book.repositories += 1;
       }
     });
   }
@@ -118,14 +126,17 @@ export class StoredUsageLedger implements UsageLedger {
   async #isSettled(
     quotas: readonly Quota[],
     key: string,
-    repository: RepositoryName,
-    digest: Digest,
+    what: Omit<Claim, 'key'>,
+    markKeys: readonly (typeof countedMarkKey)[],
   ): Promise<boolean> {
     for (const { account } of quotas) {
       const book = await readBook(this.#objects, account);
       if (book.counting !== undefined || book.reserved.has(key)) return false;
     }
-    return (await this.#hasAll(quotas, { repository, digest, bytes: 0 })) !== undefined;
+    for (const markKey of markKeys) {
+      if ((await this.#hasAll(quotas, what, markKey)) === undefined) return false;
+    }
+    return true;
   }
 
   /** Sets a mark, anew where the account is being counted, as what is old may be swept then. @returns whether it was not there */
@@ -202,7 +213,7 @@ interface Need {
   readonly book: Book;
   /** Bytes; none where the account has the content. */
   readonly bytes: number;
-  /** Whether the repository is one more. */
+  /** Whether the repository does not count yet: what comes to it is of use only if it may. */
   readonly isNew: boolean;
 }
 

@@ -19,6 +19,7 @@ export interface AccountUsage {
   readonly quota: Quota;
   /** Bytes as stored: content that several of its repositories have counts once. */
   readonly bytes: number;
+  /** Those that have a manifest: what a refused push leaves in a new one is no repository to its users. */
   readonly repositories: number;
 }
 
@@ -58,7 +59,9 @@ function justBefore(name: string): string {
 }
 
 type Note = (
-  what: { readonly name: RepositoryName } | { readonly digest: Digest; readonly size: number },
+  what:
+    | { readonly name: RepositoryName; readonly counts: boolean }
+    | { readonly digest: Digest; readonly size: number },
 ) => Promise<void> | undefined;
 
 /** Counts without changing anything. @throws the signal's reason */
@@ -85,7 +88,9 @@ export async function recountAccount(
     const isSeen = (digest: Digest) => seen.has(digest);
     await account.begin();
     const walked = await count({ ...context, signal }, counted, quota, seen, (what) =>
-      'name' in what ? account.noteRepository(what.name) : account.noteContent(what.digest, what.size),
+      'name' in what
+        ? account.noteRepository(what.name, what.counts)
+        : account.noteContent(what.digest, what.size),
     );
     await account.sweep(isSeen, signal);
     return { quota, ...(await account.end(walked, isSeen)) };
@@ -103,13 +108,20 @@ async function count(
   const { objects, signal, pace, progress } = context;
   let bytes = 0;
   let repositories = 0;
+  let looked = 0;
   for await (const name of repositoriesOf(context, quota.namespace)) {
     if (!isOwn(name) || !rules.of(name).some(({ account }) => account === quota.account)) continue;
-    repositories += 1;
-    progress(`counting ${quota.account}`, repositories);
-    await note({ name });
-    for await (const { digest } of linkedContent(objects, name)) {
+    looked += 1;
+    progress(`counting ${quota.account}`, looked);
+    await note({ name, counts: false });
+    let counts = false;
+    for await (const { digest, kind } of linkedContent(objects, name)) {
       signal.throwIfAborted();
+      if (kind === 'revisions' && !counts) {
+        counts = true;
+        repositories += 1;
+        await note({ name, counts });
+      }
       await pace(1);
       if (seen.has(digest)) continue;
       const size = await objects.size(blobKey(digest));

@@ -170,7 +170,7 @@ async function countAccounts(context: JobContext, options: UsageOptions): Promis
       ? await recountAccount(context, options, quota)
       : await countAccount(context, options, quota);
     // Of those for a namespace there may be some that no repository is of.
-    if (account !== undefined && (account.repositories > 0 || always.has(quota.account)))
+    if (account !== undefined && (account.repositories + account.bytes > 0 || always.has(quota.account)))
       counted.push(account);
   }
   return counted.sort((one, other) => other.bytes - one.bytes);

