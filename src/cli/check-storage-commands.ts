@@ -24,13 +24,15 @@ export function addStorageCommands(program: Command, told: Told): void {
       told(await scrub(named(file, options)));
     });
   const retention = program.command('retention').description('delete the tags that no rule keeps');
-  jobCommand(retention, 'run', 'delete them now', { isDefault: true })
+  const run = jobCommand(retention, 'run', 'delete them now', { isDefault: true })
     .option('-d, --dry-run', 'only tell what would be deleted')
     .option('--watch', 'if it runs already, show what it does')
     .action(async (file: string | undefined, options: WithConfig<RetentionFlags>) => {
       const { retention } = await import('./check-storage.ts');
       told(await retention(named(file, options)));
     });
+  // What is done without a word has options, which the help of the word alone would tell.
+  retention.addHelpText('after', () => `\nWithout a command:\n\n${run.helpInformation()}`);
   retention
     .command('explain')
     .description('tell of each tag of a repository which rule keeps it or lets it go, and why')

@@ -12,13 +12,18 @@ import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command
 import { promptLine } from './prompt-line.ts';
 import { loadForStorage } from './run-job.ts';
 
-export interface DeleteCommandOptions {
-  readonly file?: string;
+export interface DeleteFlags {
+  readonly dryRun?: boolean | undefined;
+  /** Does not ask. */
+  readonly yes?: boolean | undefined;
+  /** One JSON object a line: for each tag, or for the manifest or the repository. */
+  readonly json?: boolean | undefined;
+}
+
+export interface DeleteCommandOptions extends DeleteFlags {
+  readonly file?: string | undefined;
   /** `REPOSITORY`, `REPOSITORY:TAG`, `REPOSITORY:PATTERN` or `REPOSITORY@DIGEST`. */
   readonly what: string;
-  readonly dryRun?: boolean;
-  /** Does not ask. */
-  readonly yes?: boolean;
 }
 
 /** Tags that are looked at a time. */
@@ -78,38 +83,54 @@ function parseTarget(text: string): Target {
 async function carryOut(
   repository: Repository,
   target: Target,
-  { what, dryRun = false, yes = false }: DeleteCommandOptions,
+  { what, dryRun = false, yes = false, json = false }: DeleteCommandOptions,
   io: CommandIo,
 ): Promise<void> {
   const { name } = target;
   const done = dryRun ? 'would be deleted' : 'deleted';
+  const fate = dryRun ? { goes: true } : { deleted: true };
+  const tell: Tell = (item, line) => {
+    if (json) io.out(`${JSON.stringify(item)}\n`);
+    else io.out(`${line}\n`);
+  };
   switch (target.kind) {
     case 'tag': {
       const digest = await repository.tags.delete(target.tag, { dryRun });
-      io.out(`${name}:${target.tag} ${done} (${digest})\n`);
+      const item = { what: 'tag', repository: name, tag: target.tag, digest, ...fate };
+      tell(item, `${name}:${target.tag} ${done} (${digest})`);
       return;
     }
     case 'manifest': {
       const tags = await repository.manifests.delete(target.digest, { dryRun });
       const detail = tags.length === 0 ? 'no tag pointed at it' : `with its tags ${tags.join(', ')}`;
-      io.out(`${what} ${done}, ${detail}\n`);
+      const item = { what: 'manifest', repository: name, digest: target.digest, tags, ...fate };
+      tell(item, `${what} ${done}, ${detail}`);
       return;
     }
     case 'pattern':
-      return deletePattern(repository, target.pattern, { dryRun, yes }, io);
+      return deletePattern(repository, target.pattern, { dryRun, yes, tell, json }, io);
     case 'repository': {
       const counted = await repository.delete({ dryRun: true });
       if (!dryRun && !yes) await confirm(`${name} with all in it (${count(counted)})`, io);
       const { tags, manifests, blobs, uploads } = dryRun ? counted : await repository.delete();
-      io.out(`${name} ${done}: ${count({ tags, manifests, blobs, uploads })}\n`);
+      const gone = { tags, manifests, blobs, uploads };
+      tell({ what: 'repository', repository: name, ...gone, ...fate }, `${name} ${done}: ${count(gone)}`);
     }
   }
 }
 
+/** Tells what was done: to programs, or to people. */
+type Tell = (item: Readonly<Record<string, unknown>>, line: string) => void;
+
 async function deletePattern(
   repository: Repository,
   pattern: string,
-  { dryRun, yes }: { readonly dryRun: boolean; readonly yes: boolean },
+  {
+    dryRun,
+    yes,
+    json,
+    tell,
+  }: { readonly dryRun: boolean; readonly yes: boolean; readonly json: boolean; readonly tell: Tell },
   io: CommandIo,
 ): Promise<void> {
   const { name } = repository;
@@ -124,12 +145,14 @@ async function deletePattern(
       if (kept === undefined) gone += 1;
       else stayed += 1;
       const told = kept === undefined ? (dryRun ? 'would be deleted' : 'deleted') : `stays: ${kept}`;
-      io.out(`${name}:${tag} ${told} (${digest})\n`);
+      const fate =
+        kept === undefined ? (dryRun ? { goes: true } : { deleted: true }) : { stays: true, why: kept };
+      tell({ what: 'tag', repository: name, tag, digest, ...fate }, `${name}:${tag} ${told} (${digest})`);
     }
     if (next === undefined) break;
     last = next;
   }
-  io.out(`${gone} tags ${dryRun ? 'would be deleted' : 'deleted'}, ${stayed} stay\n`);
+  if (!json) io.out(`${gone} tags ${dryRun ? 'would be deleted' : 'deleted'}, ${stayed} stay\n`);
   if (gone + stayed === 0) throw new CommandFailure(`${name}: no tag matches ${pattern}`);
   if (stayed > 0) throw new CommandFailure(`${name}: ${stayed} tags that match ${pattern} stay`);
 }

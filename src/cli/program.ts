@@ -1,12 +1,9 @@
 /** The command line. Each command loads only what it needs when it is run. */
 import { Command, CommanderError } from 'commander';
 import { addStorageCommands } from './check-storage-commands.ts';
-import { addUpkeepCommands } from './upkeep-commands.ts';
+import { addUpkeepCommands, CONFIG, FILE, named, type Told, type WithConfig } from './upkeep-commands.ts';
+import type { DeleteFlags } from './delete.ts';
 import packageJson from '../../package.json' with { type: 'json' };
-
-const FILE = ['[file]', 'configuration file; else the one that REGISTRY_CONFIGURATION_PATH names'] as const;
-
-type Told = (exitCode: number) => void;
 
 /** Options that a file may be left out of, in the form that the commands take. */
 function withFile<T extends object>(file: string | undefined, options: T): T & { readonly file?: string } {
@@ -182,9 +179,11 @@ function addDeleteCommand(program: Command, told: Told): void {
     .argument(...FILE)
     .option('--dry-run', 'only tell what would be deleted, and what would stay')
     .option('--yes', 'do not ask')
-    .action(async (what: string, file: string | undefined, options: { dryRun?: boolean; yes?: boolean }) => {
+    .option(...CONFIG)
+    .option('--json', 'one JSON object a line')
+    .action(async (what: string, file: string | undefined, options: WithConfig<DeleteFlags>) => {
       const { deleteContent } = await import('./delete.ts');
-      told(await deleteContent(withFile(file, { what, ...options })));
+      told(await deleteContent({ what, ...named(file, options) }));
     });
 }
 
@@ -192,20 +191,16 @@ function addUsageCommand(program: Command, told: Told): void {
   program
     .command('usage')
     .description('what each namespace takes up, and what the quotas hold')
-    .argument('[pattern]', 'only these repositories, a line for each, such as "team/*"')
-    .option('--config <file>', 'configuration file')
+    .argument(...FILE)
+    .option(...CONFIG)
+    .option('--repositories <pattern>', 'only these, a line for each, such as "team/*"')
     .option('--json', 'one JSON object a line')
-    .action(async (pattern: string | undefined, options: { config?: string; json?: boolean }) => {
-      const { printUsage } = await import('./usage.ts');
-      const { config, json } = options;
-      told(
-        await printUsage({
-          ...(config === undefined ? {} : { file: config }),
-          ...(pattern === undefined ? {} : { pattern }),
-          ...(json === undefined ? {} : { json }),
-        }),
-      );
-    });
+    .action(
+      async (file: string | undefined, options: WithConfig<{ repositories?: string; json?: boolean }>) => {
+        const { printUsage } = await import('./usage.ts');
+        told(await printUsage(named(file, options)));
+      },
+    );
 }
 
 function addTrustCommand(program: Command, told: Told): void {

@@ -2,7 +2,6 @@
 import { loggerFor, openForReading } from '../app.ts';
 import { wireProxy } from '../app-proxy.ts';
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
 import { glob } from '../oci/glob.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { QuotaRules } from '../oci/quota.ts';
@@ -13,23 +12,23 @@ import type { JobItem } from '../upkeep/job.ts';
 import { pacer } from '../upkeep/pace.ts';
 import { usage } from '../upkeep/usage.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
+import { loadForStorage } from './run-job.ts';
 
 export interface UsageCommandOptions {
-  readonly file?: string;
-  /** Only repositories that match, a line for each. */
-  readonly pattern?: string;
+  readonly file?: string | undefined;
+  /** A pattern: only repositories that match, a line for each. */
+  readonly repositories?: string | undefined;
   /** One JSON object a line, and a last one with the sums. */
-  readonly json?: boolean;
+  readonly json?: boolean | undefined;
 }
 
 /** Counts and prints. Nothing is written to the storage. @returns the exit code */
 export async function printUsage(options: UsageCommandOptions, io: CommandIo = processIo()): Promise<number> {
   return exitCodeOf(io, async () => {
-    const { file, pattern, json = false } = options;
-    const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
-    if (config.storage.driver.kind === 'inmemory') {
-      throw new CommandFailure('storage: what is kept in memory is known to the server alone');
-    }
+    const { file, repositories: pattern, json = false } = options;
+    if (file?.includes('*') === true)
+      throw new CommandFailure(`${file}: expected a file; a pattern goes to --repositories`, 2);
+    const config = await loadForStorage(file, io);
     const { objects, isOwn } = openFor(config);
     const items: JobItem[] = [];
     const { signal } = new AbortController();

@@ -15,6 +15,13 @@ const GUARDS: ReadonlySet<string> = new Set([
   'tags',
   'tags.immutable',
   'tags.protected',
+  // What is passed over here deletes, or keeps, something else than was meant.
+  'garbage_collector',
+  'retention',
+  'retention.rules',
+  'retention.rules.keep',
+  'quotas',
+  'scrub',
 ]);
 
 /**

@@ -8,6 +8,7 @@ import type {
 } from './config.ts';
 import { effectiveTimetable } from './effective-upkeep.ts';
 import type { Findings } from './findings.ts';
+import { warnOfUnitless } from './proxy-schema.ts';
 import type { File } from './schema.ts';
 import type { MapNode, Path } from './tree.ts';
 
@@ -20,6 +21,7 @@ export function effectiveScrub(
   root: MapNode,
   findings: Findings,
 ): ScrubConfig {
+  warnOfUnitless(root, ['scrub', 'rate'], findings);
   return {
     enabled: section.enabled ?? false,
     ...effectiveTimetable(section, ['scrub'], 7 * DAY_MS, root, findings),

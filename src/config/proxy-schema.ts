@@ -2,6 +2,8 @@
 import * as v from 'valibot';
 import { duration, flag, listOf, secretText, secretTextThat, text, textThat } from './scalars.ts';
 import { parseDuration } from './durations.ts';
+import type { Findings } from './findings.ts';
+import { type Node, nodeAt, type Path } from './tree.ts';
 
 const UNITS: Readonly<Record<string, number>> = {
   '': 1,
@@ -20,6 +22,15 @@ export function parseSize(typed: string): number | undefined {
   const [, amount, unit = ''] = /^(\d{1,12}(?:\.\d{1,6})?)\s*([kmgt]?i?)b?$/i.exec(typed.trim()) ?? [];
   const factor = UNITS[unit.toLowerCase()];
   return amount === undefined || factor === undefined ? undefined : Math.floor(Number(amount) * factor);
+}
+
+/** Warns of a size that is a bare number: whoever means gigabytes has written nearly nothing. */
+export function warnOfUnitless(root: Node, path: Path, findings: Findings): void {
+  const node = nodeAt(root, path);
+  const typed = node?.kind === 'scalar' ? node.text.trim() : '';
+  if (!/^[\d.]+$/.test(typed) || Number(typed) === 0) return;
+  const text = `has no unit, so it counts bytes; write "${typed}B" if that is meant, or a unit such as "MB"`;
+  findings.warningAt(root, path, text);
 }
 
 /** `100/6h`: so many in such a time. */

@@ -2,7 +2,7 @@
 import * as v from 'valibot';
 import type { QuotaConfig } from './config.ts';
 import type { Findings } from './findings.ts';
-import { parseSize } from './proxy-schema.ts';
+import { parseSize, warnOfUnitless } from './proxy-schema.ts';
 import { integer, textThat } from './scalars.ts';
 import type { MapNode } from './tree.ts';
 
@@ -29,6 +29,7 @@ export function effectiveQuotas(
     if (!isGiven(bytes) && !isGiven(most)) {
       findings.problemAt(root, ['quotas', index], 'limits nothing: add "bytes" or "max_repositories"');
     }
+    warnOfUnitless(root, ['quotas', index, 'bytes'], findings);
     return {
       repositories,
       ...(isGiven(bytes) ? { bytes } : {}),

@@ -169,3 +169,18 @@ test('a folder that is not there is told, and not made', async () => {
   expect((await run('team/app:v1')).err).toContain('there is no such folder');
   expect(existsSync(data)).toBe(false);
 });
+
+test('what is deleted is told to programs, a line of JSON each', async () => {
+  const lines = async (what: string) =>
+    (await run(what, { yes: true, json: true })).out
+      .trim()
+      .split('\n')
+      .map((line): unknown => JSON.parse(line));
+  const common = { what: 'tag', repository: 'team/app', digest };
+  expect(await lines('team/app:v1')).toEqual([{ ...common, tag: 'v1', deleted: true }]);
+  expect(await lines('team/app:*')).toEqual([
+    { ...common, tag: 'dev-1', deleted: true },
+    { ...common, tag: 'dev-2', deleted: true },
+    { ...common, tag: 'latest', stays: true, why: 'the tag latest is protected: it cannot be deleted' },
+  ]);
+});

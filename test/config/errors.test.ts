@@ -123,6 +123,24 @@ const WRONG: readonly (readonly [line: string, problem: string])[] = [
     'validation: {manifests: {indexes: {platformlist: [amd64]}}}',
     '3:51: validation.manifests.indexes.platformlist[0]: expected a section of settings, found a single value',
   ],
+  [
+    'garbage_collector: {enbled: true}',
+    '3:21: garbage_collector.enbled: unknown setting; did you mean garbage_collector.enabled?',
+  ],
+  ['retention: {rule: []}', '3:13: retention.rule: unknown setting; did you mean retention.rules?'],
+  [
+    'retention: {rules: [{repositories: a, keep: [{tags: a, newst: 1}]}]}',
+    '3:56: retention.rules[0].keep[0].newst: unknown setting; did you mean retention.rules[0].keep[0].newest?',
+  ],
+  [
+    'retention: {rules: [{repositories: a, untaged: 1d}]}',
+    '3:39: retention.rules[0].untaged: unknown setting; did you mean retention.rules[0].untagged?',
+  ],
+  [
+    'quotas: [{repositories: a, byte: 1GB, bytes: 1GB}]',
+    '3:28: quotas[0].byte: unknown setting; did you mean quotas[0].bytes?',
+  ],
+  ['scrub: {repare: true}', '3:9: scrub.repare: unknown setting; did you mean scrub.repair?'],
   ['tags: {imutable: [{tags: v*}]}', '3:8: tags.imutable: unknown setting; did you mean tags.immutable?'],
   [
     'tags: {immutable: [{tags: v*, repository: a}]}',
@@ -190,6 +208,22 @@ describe('a file that cannot be used', () => {
   test.each(WHOLE)('%j', async (yaml, problems) => {
     const expected = problems.map((problem) => `config.yml:${problem.replace('NO DRIVER', NO_DRIVER)}`);
     expect((await load(yaml)).problems).toEqual(expected);
+  });
+
+  test('what would do something else than is meant is warned of', async () => {
+    const yaml = minimal(
+      'quotas: [{repositories: a, bytes: 50}, {repositories: b, bytes: 5GB}]\n' +
+        'scrub: {rate: 50}\nretention: {rules: [{repositories: a, untagged: 1d}]}',
+    );
+    const { problems, warnings } = await load(yaml);
+    expect(problems).toEqual([]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^config.yml:3:\d+: quotas\[0\].bytes: has no unit, so it counts bytes/),
+      expect.stringMatching(/^config.yml:4:\d+: scrub.rate: has no unit/),
+      expect.stringMatching(/^config.yml:5:\d+: retention.rules\[0\].untagged: the garbage collector does/),
+    ]);
+    const enabled = await load(`${yaml}\ngarbage_collector: {enabled: true}`);
+    expect(enabled.warnings).toHaveLength(2);
   });
 
   test('everything that is wrong is told at once, in the order of the file', async () => {

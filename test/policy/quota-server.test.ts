@@ -59,7 +59,7 @@ test('of 65 pushes at once by two workers exactly as many are taken as fit; the 
 
   const { command, args } = await entrepotCommand();
   const usage = (...more: string[]) => {
-    const done = spawnSync(command, [...args, 'usage', '--config', registry.configFile, ...more], {
+    const done = spawnSync(command, [...args, 'usage', registry.configFile, ...more], {
       encoding: 'utf8',
     });
     return { code: done.status, out: done.stdout, err: done.stderr };
@@ -77,7 +77,7 @@ test('of 65 pushes at once by two workers exactly as many are taken as fit; the 
     expect.objectContaining({ what: 'quota', quota: 'team/*', bytes: 50 * KB, limit: 50 * KB }),
   );
   expect(
-    usage('team/r*')
+    usage('--repositories', 'team/r*')
       .out.split('\n')
       .filter((line) => line.startsWith('team/r')),
   ).toHaveLength(5);
