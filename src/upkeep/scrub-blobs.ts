@@ -4,6 +4,7 @@ import { BLOBS, blobKey } from '../store/layout.ts';
 import { quarantine } from '../store/quarantine.ts';
 import type { Fault } from './scrub-faults.ts';
 import type { ScrubTools } from './scrub-tools.ts';
+import { linkingRepositories } from './scrub-whereabouts.ts';
 
 /** The parts that the blobs are in, as `<alg>/<xx>`, in the order in which they are read. */
 export async function blobParts({ objects, faults }: ScrubTools): Promise<readonly string[]> {
@@ -66,11 +67,16 @@ export async function lookAtBytes(tools: ScrubTools, digest: Digest): Promise<Fa
     const place = await quarantine(objects, digest, seen, isWrong);
     return place === undefined ? undefined : 'quarantined';
   };
-  if (state === 'wrong') return { what: 'wrong digest', about, mend };
+  const whereabouts = async (): Promise<Readonly<Record<string, readonly string[]>>> => {
+    const repositories = await linkingRepositories(tools, digest);
+    return repositories.length === 0 ? {} : { repositories };
+  };
+  if (state === 'wrong') return { what: 'wrong digest', about, whereabouts, mend };
   // A disk that cannot read it will not be able to tomorrow; whatever else keeps us from it may pass.
   return {
     what: 'unreadable',
     about: { ...about, reason: state.reason },
+    whereabouts,
     ...(state.forGood ? { mend } : {}),
   };
 }

@@ -27,6 +27,8 @@ export type FaultKind =
 export interface Fault {
   readonly what: FaultKind;
   readonly about: Readonly<Record<string, string | number>>;
+  /** What else is told of it; looked for once, before the repair. */
+  readonly whereabouts?: () => Promise<Readonly<Record<string, string | readonly string[]>>>;
   /** A first step of the repair, after which another moment passes before `mend`. */
   readonly begin?: () => Promise<void>;
   /** Repairs it. @returns what was done, in a word or two; undefined where it cannot be repaired (any more) */
@@ -144,7 +146,8 @@ export class Faults {
     for (const { fault, look } of faults) await this.#tell(fault, look);
   }
 
-  async #tell({ what, about, mend }: Fault, look: Look): Promise<void> {
+  async #tell({ what, about: known, whereabouts, mend }: Fault, look: Look): Promise<void> {
+    const about = { ...known, ...(await whereabouts?.()) };
     const done = this.#repair ? await mend?.() : undefined;
     // Somebody else may have been faster.
     if (this.#repair && mend !== undefined && done === undefined && (await look()) === undefined) return;

@@ -23,6 +23,7 @@ import { lookAtLink } from './scrub-links.ts';
 import { lookAtReferrer, referrerEntries } from './scrub-referrers.ts';
 import { lookAtTag } from './scrub-tags.ts';
 import { linkTarget, type RepositoryTools, type ScrubTools, storedSize } from './scrub-tools.ts';
+import { tagOfManifest } from './scrub-whereabouts.ts';
 
 /** Larger ones than any registry takes are not read into memory. */
 const MOST_BYTES = 4 * MAX_MANIFEST_BYTES;
@@ -130,7 +131,15 @@ async function scrubReference(
       const stored = target === undefined ? undefined : await storedSize(tools.objects, target);
       if (stored !== undefined) return stored;
     }
-    return { what, about: { repository: tools.name, manifest, digest } };
+    const whereabouts = async (): Promise<Readonly<Record<string, string>>> => {
+      const tag = await tagOfManifest(
+        tools,
+        manifest,
+        async (one) => (await readManifest(tools, one))?.manifest,
+      );
+      return tag === undefined ? {} : { tag };
+    };
+    return { what, about: { repository: tools.name, manifest, digest }, whereabouts };
   };
   await tools.faults.look('manifests', async () => {
     const found = await look();

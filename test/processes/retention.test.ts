@@ -99,7 +99,7 @@ test('a scrub beside a server finds what is damaged, and repairs what the upstre
   await flipBit(own.layer);
   const found = await entrepot('scrub', configFile);
   expect(found.code).toBe(3);
-  expect(found.stdout).toContain(`wrong digest ${kept} 293.0 KiB\n`);
+  expect(found.stdout).toContain(`wrong digest ${kept} 293.0 KiB repositories ${cached}\n`);
   expect(found.stdout).toMatch(/scrub: complete, .*, strays 0, found 2, repaired 0, problems 2, /);
   const repaired = await entrepot('scrub', '--repair', '--json', configFile);
   expect(repaired.code).toBe(3);
@@ -111,6 +111,7 @@ test('a scrub beside a server finds what is damaged, and repairs what the upstre
     what: 'wrong digest',
     digest: own.layer,
     bytes: 300_000,
+    repositories: ['own/app'],
     done: 'quarantined',
   });
   expect(lines).toContainEqual({
@@ -132,6 +133,7 @@ test('a scrub beside a server finds what is damaged, and repairs what the upstre
     repository: 'own/app',
     manifest: own.digest,
     digest: own.layer,
+    tag: 'v1',
   });
   expect(lines.at(-1)).toMatchObject({ job: 'scrub', summary: { problems: 1, quarantine: 2 } });
   expect(await readdir(path('_entrepot/quarantine'))).toHaveLength(2);

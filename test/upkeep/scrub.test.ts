@@ -1,5 +1,6 @@
 /** What a scrub finds and repairs, over each kind of storage. */
 import { afterEach, describe, expect, test } from 'bun:test';
+import { MemoryDriver } from '../../src/drivers/memory.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import type { Repository } from '../../src/oci/registry.ts';
 import {
@@ -15,7 +16,8 @@ import type { Subject } from '../drivers/subject.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import { ABSENT, indexBytes, OCI_INDEX, pushBlob, pushImage, sha256 } from '../store/content.ts';
 import { refusalOf, STORAGES, tagOf } from '../store/subject.ts';
-import { APP, damage, openRegistry, scrubbed, snapshot } from './scrubbing.ts';
+import { tagOfManifest } from '../../src/upkeep/scrub-whereabouts.ts';
+import { APP, contextOf, damage, openRegistry, scrubbed, snapshot } from './scrubbing.ts';
 
 /** Above what is hashed at once, so that a thread, or several reads, do it. */
 const LARGE = randomBytes('large', 700_000).toString('latin1');
@@ -72,6 +74,7 @@ for (const [kind, open] of Object.entries(STORAGES)) {
         const before = await snapshot(subject.driver);
         const found = await scrubbed(subject.driver);
         expect([name, found.told]).toEqual([name, ['wrong digest']]);
+        expect(found.items[0]).toMatchObject({ digest, repositories: [APP] });
         expect(await snapshot(subject.driver)).toEqual(before);
         const repaired = await scrubbed(subject.driver, { repair: true });
         expect([name, repaired.told]).toEqual([
@@ -162,6 +165,7 @@ for (const [kind, open] of Object.entries(STORAGES)) {
           repository: APP,
           manifest: image.digest,
           digest: sha256('one'),
+          tag: 'latest',
         });
         expect(summary).toMatchObject({ found: 2, problems: 2 });
       }
@@ -220,3 +224,20 @@ for (const [kind, open] of Object.entries(STORAGES)) {
     });
   });
 }
+
+test('the tag of a manifest is found through nested indexes, and a circle of them ends', async () => {
+  const driver = new MemoryDriver();
+  const { digest: top } = await pushImage(openRegistry(driver).repository(APP), ['v1']);
+  const [middle, child, other] = [sha256('middle'), sha256('child'), sha256('other')];
+  const children = new Map([
+    [top, [middle]],
+    [middle, [top, child]],
+  ]);
+  const read = (digest: Digest) =>
+    Promise.resolve({
+      manifests: (children.get(digest) ?? []).map((one) => ({ mediaType: '', digest: one, size: 1 })),
+    });
+  const tools = { ...contextOf(driver), name: APP };
+  expect(await tagOfManifest(tools, child, read)).toBe(tagOf('v1'));
+  expect(await tagOfManifest(tools, other, read)).toBeUndefined();
+});
