@@ -3,6 +3,7 @@ import { mkdir, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'bun:test';
 import { mountTmpfs, type Tmpfs } from '../drivers/tmpfs.ts';
+import { pause } from '../harness/daemon.ts';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import {
@@ -70,13 +71,17 @@ async function expectRefusal(answer: Response): Promise<void> {
 }
 
 /** Nobody died, and the log says what is wrong and where. */
-function expectLogged(...words: string[]): void {
+async function expectLogged(...words: string[]): Promise<void> {
   expect(childrenOf(registry.pid)).toEqual([...workers]);
-  const lines = registry.logs().split('\n');
-  const line = lines.find((text) =>
-    [disk.path, 'disk is full', 'ENOSPC', ...words].every((word) => text.includes(word)),
-  );
-  if (line === undefined) throw new Error(`no line says so:\n${registry.logs().slice(-3000)}`);
+  const isSaid = () =>
+    registry
+      .logs()
+      .split('\n')
+      .some((text) => [disk.path, 'disk is full', 'ENOSPC', ...words].every((word) => text.includes(word)));
+  // The log may come later than the answer.
+  for (const end = Date.now() + 10_000; !isSaid(); await pause(20)) {
+    if (Date.now() > end) throw new Error(`no line says so:\n${registry.logs().slice(-3000)}`);
+  }
 }
 
 async function begin(repository: string): Promise<URL> {
@@ -95,7 +100,7 @@ test('PATCH: refused, what fitted stays, and the upload goes on from there', asy
   await fillDisk(1_000_000);
   const answer = await fetch(location, { method: 'PATCH', body: content });
   await expectRefusal(answer);
-  expectLogged('PATCH');
+  await expectLogged('PATCH');
   const offset = await offsetOf(location);
   expect(offset).toBeLessThan(1_100_000);
   await freeDisk();
@@ -140,7 +145,7 @@ test('the closing PUT: refused while there is no room for new folders, and done 
     expect(await offsetOf(location)).toBe(content.length);
     await ask(registry.url, `/v2/full/closing/blobs/${digest}`, 404, { method: 'HEAD' });
   }
-  expectLogged('PUT');
+  await expectLogged('PUT');
   await ask(registry.url, `/v2/full/closing/blobs/${digest}`, 404, { method: 'HEAD' });
   expect(await offsetOf(location)).toBe(content.length);
   await freeDisk();
@@ -174,7 +179,7 @@ test('POST and a manifest: refused, the tag stays as it was, and both work again
   const digest = first.headers.get('docker-content-digest');
   await fillDisk();
   await expectRefusal(await push('second'));
-  expectLogged('manifests/v1');
+  await expectLogged('manifests/v1');
   await expectRefusal(await fetch(`${registry.url}/v2/full/manifest/blobs/uploads/`, { method: 'POST' }));
   const answer = await ask(registry.url, '/v2/full/manifest/manifests/v1', 200, { method: 'HEAD' });
   expect(answer.headers.get('docker-content-digest')).toBe(digest);
