@@ -89,6 +89,7 @@ export const JOBS = {
     v.strictObject({
       dryRun,
       removeUntagged: v.optional(v.boolean()),
+      resume: v.optional(v.boolean(), false),
       graceMs: v.optional(v.pipe(v.number(), v.minValue(0))),
     }),
     collectAndCount,
@@ -100,6 +101,7 @@ export const JOBS = {
       const isAsked = asked.removeUntagged === true;
       return {
         dryRun: asked.dryRun,
+        resume: asked.resume,
         graceMs: asked.graceMs ?? graceMs,
         aloneGraceMs: asked.graceMs ?? 0,
         untaggedAfterMs: (name) => (isAsked ? 0 : (rules.untaggedAfterMs(name) ?? untaggedMs)),
@@ -258,7 +260,12 @@ export function scheduledJobs({
   const { uploadPurging } = storage;
   const jobs: (ScheduledJob & { readonly job: JobName; readonly isEnabled: boolean })[] = [
     { job: 'uploads', isEnabled: uploadPurging.enabled, options: {}, timetable: uploadPurging },
-    { job: 'gc', isEnabled: garbageCollector.enabled, options: {}, timetable: garbageCollector },
+    {
+      job: 'gc',
+      isEnabled: garbageCollector.enabled,
+      options: { resume: true },
+      timetable: garbageCollector,
+    },
     { job: 'scrub', isEnabled: scrub.enabled, options: { resume: true }, timetable: scrub },
     ...(retention === undefined
       ? []

@@ -42,15 +42,21 @@ export class CollectProgress {
   }
 
   /**
-   * Goes on with a run that was stopped, or begins one. Without `isKept` it is a whole one, and nothing is noted: a dry run's,
-   * or one that does not look again at what it removes.
+   * Begins a run, or goes on with one that was stopped. Without `isKept` nothing is noted and nothing is touched: a dry run.
+   * Where what is removed is not looked for once more, a run must not be gone on with: others may have linked to it since.
    */
   static async open(
     objects: Objects,
-    { now, isKept }: { readonly now: () => number; readonly isKept: boolean },
+    {
+      now,
+      isKept,
+      isResumed,
+    }: { readonly now: () => number; readonly isKept: boolean; readonly isResumed: boolean },
   ): Promise<CollectProgress> {
     const progress = new CollectProgress(objects, now, isKept);
-    if (isKept) await progress.#read();
+    if (isKept && isResumed) await progress.#read();
+    // One that is not gone on with now is not to be gone on with later either.
+    else if (isKept && (await objects.exists(NOTE))) await objects.driver.delete([NOTE, SET]);
     return progress;
   }
 

@@ -35,6 +35,8 @@ export interface CollectOptions {
   readonly aloneGraceMs?: number;
   /** Milliseconds after which a manifest without a tag goes; undefined where it stays. */
   readonly untaggedAfterMs: (name: RepositoryName) => number | undefined;
+  /** Whether a run that was stopped is gone on with; else it is a whole one. */
+  readonly resume?: boolean;
   /** Whether a repository holds content of another registry, of which the links have rules of their own. */
   readonly isCached: (name: RepositoryName) => boolean;
   /** Milliseconds since 1970, by the storage's clock. */
@@ -69,7 +71,8 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
   const blobs = new BlobCollector(context, { dryRun, before: started - YOUNG, now, wait });
   const progress = await CollectProgress.open(context.objects, {
     now,
-    isKept: !dryRun && !context.exclusive,
+    isKept: !dryRun,
+    isResumed: options.resume === true && !context.exclusive,
   });
   const summaryOf = (): JobSummary => {
     const seconds = Math.round((now() - started) / 100) / 10;

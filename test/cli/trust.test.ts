@@ -166,7 +166,9 @@ test('what is trusted is the one certificate whose fingerprint was seen', async 
     // One for which the server has no certificate proves nothing, though its fingerprint was seen.
     expect((await from(other.crt, ours(other.crt))).err).toContain('clients would refuse the server');
     expect((await from(`\r\n${mine.crt.replaceAll('\n', '\r\n')}`)).code).toBe(0);
-    expect(await readFile(`${root}/etc/docker/certs.d/localhost:${port}/ca.crt`, 'utf8')).toBe(mine.crt);
+    expect(await readFile(`${root}/etc/docker/certs.d/localhost:${port}/ca.crt`, 'utf8')).toBe(
+      `# by entrepot trust\n${mine.crt}`,
+    );
   } finally {
     server.close();
   }

@@ -119,8 +119,9 @@ test('certificates that change on the disk are shown to who comes then, and no t
     config: { http: { tls: { certificate, key, plainaddr: `127.0.0.1:${plain}` } } },
     isTls: true,
   });
+  // Nobody is sent to a host that the certificate is not for.
   const sent = await fetch(`http://127.0.0.1:${plain}/root-ca.crt`, { redirect: 'manual' });
-  expect([sent.status, sent.headers.get('location')]).toEqual([308, `https://127.0.0.1:${port}/root-ca.crt`]);
+  expect([sent.status, sent.headers.get('location')]).toEqual([308, `https://localhost:${port}/root-ca.crt`]);
   const all = pairs.map(({ ca }) => ca).join('');
   const end = new AbortController();
   const failures: unknown[] = [];

@@ -193,25 +193,6 @@ test.each(['root.key', 'root.crt'])('a root of which %s is lost is never replace
   expect(make()).rejects.toThrow(`${file} is missing`);
 });
 
-test('a root that is junk, or half another one, is told', async () => {
-  await make();
-  const [root, key] = [join(folder, 'root.crt'), join(folder, 'root.key')];
-  const [pem, keyPem] = await Promise.all([readFile(root, 'utf8'), readFile(key, 'utf8')]);
-  const serverKey = await readFile(join(folder, 'server.key'), 'utf8');
-  for (const [certificate, itsKey, message] of [
-    ['junk', keyPem, 'the first is no certificate'],
-    ['', keyPem, 'the first is no certificate'],
-    [pem, 'junk', 'the second is no key'],
-    [pem, serverKey, 'they do not fit each other'],
-  ] as const) {
-    await writeFile(root, certificate);
-    await writeFile(key, itsKey);
-    const failure = await failureOf(make());
-    expect(failure).toBeInstanceOf(RootLost);
-    expect(failure.message).toContain(message);
-  }
-});
-
 test('a root that may only sign below some domains signs for no other', async () => {
   const limited = { onlyBelow: ['local', 'lan'], now: Date.now() };
   const names = ['registry.local', 'localhost', 'Host.LAN', 'host', 'notlocal', '127.0.0.1'];

@@ -311,8 +311,11 @@ describe('beside a server', () => {
     expect(await second.catch((error: Error) => error.name)).toBe('AlreadyCollecting');
     expect(await stopped.catch((error: Error) => error.message)).toBe('stopped');
     const seen: string[] = [];
+    const again = await collectOnce(current.driver, { now, dryRun: true });
+    expect(again.summary['repositories']).toBe(3);
     await collectOnce(current.driver, {
       now,
+      resume: true,
       isCached: (name) => {
         seen.push(name);
         return false;
