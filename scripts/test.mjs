@@ -21,8 +21,8 @@ const RESULTS = join(PROJECT, 'test-results');
 /** Milliseconds that one run of the test runner may take; what hangs longer is killed and counted as failed. */
 const RUN_LIMIT = 15 * 60_000;
 
-/** Milliseconds that one test may take unless it says otherwise. */
-const TEST_LIMIT = 60_000;
+/** Milliseconds that one test may take unless it says otherwise: no busy machine decides a test. */
+const TEST_LIMIT = 180_000;
 
 /** Folders whose tests talk to a started server only, and so hold for every form of it. */
 const BLACK_BOX = ['conformance', 'security', 'dropin', 'clients', 'processes', 'faults'];
@@ -34,10 +34,22 @@ const FORMS = {
   node20: ['conformance', 'security', 'processes'],
 };
 
+/** Folders of the first half of them, by the time that they take. */
+const CLIENTS = ['clients', 'dropin'];
+
+/** Runs of the test runner beside each other. */
+const BESIDE = 3;
+
 /** What spends its two minutes waiting: for it the forms are run beside each other. */
 const WAITING = ['test/security/slow-clients.test.ts'];
 
+/** Lines of a failed test that are told again at the end. */
+const TOLD_AGAIN = 60;
+
 const totals = { passed: 0, failed: 0 };
+
+/** What is told again at the end, where it is found. */
+const failures = [];
 
 /**
  * Runs a command, and shows its output when it has ended: two run beside each other.
@@ -53,8 +65,8 @@ function run(title, command, args, env = {}) {
       env: { ...process.env, ...env },
     });
     const output = [`\n=== ${title}\n`];
-    child.stdout.on('data', (chunk) => output.push(chunk));
-    child.stderr.on('data', (chunk) => output.push(chunk));
+    child.stdout.setEncoding('utf8').on('data', (chunk) => output.push(chunk));
+    child.stderr.setEncoding('utf8').on('data', (chunk) => output.push(chunk));
     const timer = setTimeout(() => {
       output.push(`killed after ${RUN_LIMIT / 60_000} minutes: ${args.join(' ')}\n`);
       child.kill('SIGKILL');
@@ -62,6 +74,12 @@ function run(title, command, args, env = {}) {
     const end = (code) => {
       clearTimeout(timer);
       for (const chunk of output) process.stdout.write(chunk);
+      const lines = output.join('').split('\n');
+      const failed = failedTests(title, lines);
+      // Such as a build, or a runner that was killed.
+      if (code !== 0 && failed.length === 0)
+        failed.push([`=== ${title}: exit code ${code}`, ...lines.slice(-TOLD_AGAIN)].join('\n'));
+      failures.push(...failed);
       process.stdout.write(`=== ${title} took ${Math.round((Date.now() - began) / 1000)} s\n`);
       resolve(code);
     };
@@ -72,6 +90,25 @@ function run(title, command, args, env = {}) {
     // Not its `close`: what it left running may hold its output open.
     child.once('exit', (code) => setTimeout(() => end(code ?? -1), 100));
   });
+}
+
+const TEST_END = /^\((pass|fail|skip|todo)\) /;
+
+/** @returns of each test that failed: the run, the file, and the end of what was printed before it */
+function failedTests(title, lines) {
+  const failed = [];
+  let file = '';
+  let began = 0;
+  for (const [at, line] of lines.entries()) {
+    if (/^\d+ tests? (failed|skipped):$/.test(line)) break; // the runner's own list of them
+    if (/^test\/.*\.test\.ts:$/.test(line)) file = line;
+    else if (line.startsWith('(fail) ') || line.startsWith('(skip) ')) {
+      const text = lines.slice(Math.max(began, at - TOLD_AGAIN), at + 1).join('\n');
+      failed.push(`=== ${title}\n${file}\n${text}`);
+    } else if (!TEST_END.test(line)) continue;
+    began = at + 1;
+  }
+  return failed;
 }
 
 function testFiles() {
@@ -119,39 +156,45 @@ async function runEverything() {
     files.filter((file) => folders.some((name) => file.startsWith(`test/${name}/`)));
   const blackBox = within(BLACK_BOX);
   const waiting = (file) => WAITING.includes(file);
-  const form = (name) =>
+  const source = (part, folders) =>
     runTests(
+      `black box source ${part}`,
+      within(folders).filter((file) => !waiting(file)),
+      'source',
+    );
+  const built = runStep('build', BUN, ['scripts/build.ts']);
+  const form = async (name) => {
+    if (!(await built)) return;
+    await runTests(
       `black box ${name}`,
       within(FORMS[name]).filter((file) => !waiting(file)),
       name,
     );
-  // Beside each other: most of them wait, for a disk, a client or a limit.
-  const built = runStep('build', BUN, ['scripts/build.ts']);
-  const unit = async () => {
-    await runTests(
-      'unit',
-      files.filter((file) => !blackBox.includes(file)),
-    );
-    if (!(await built)) return;
-    await form('node24');
-    await form('node20');
   };
-  const forms = async () => {
-    if (!(await built)) return;
-    await Promise.all(
-      ['source', ...Object.keys(FORMS)].map((name) => runTests(`waiting ${name}`, WAITING, name)),
-    );
-    await form('executable');
+  const queue = [
+    () =>
+      runTests(
+        'unit',
+        files.filter((file) => !blackBox.includes(file)),
+      ),
+    () => source('of clients', CLIENTS),
+    async () => {
+      if (!(await built)) return;
+      const forms = ['source', ...Object.keys(FORMS)];
+      await Promise.all(forms.map((name) => runTests(`waiting ${name}`, WAITING, name)));
+    },
+    () =>
+      source(
+        'of the rest',
+        BLACK_BOX.filter((name) => !CLIENTS.includes(name)),
+      ),
+    ...Object.keys(FORMS).map((name) => () => form(name)),
+  ];
+  // Beside each other, the longest first: most of them wait, for a disk, a client or a limit.
+  const work = async () => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) await next();
   };
-  await Promise.all([
-    unit(),
-    runTests(
-      'black box source',
-      blackBox.filter((file) => !waiting(file)),
-      'source',
-    ),
-    forms(),
-  ]);
+  await Promise.all(Array.from({ length: BESIDE }, work));
 }
 
 const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
@@ -168,4 +211,5 @@ else {
 // Nothing run is no success.
 const good = totals.failed === 0 && totals.passed > 0;
 if (!good) process.exitCode = 1;
+if (failures.length > 0) process.stdout.write(`\nWhat failed:\n\n${failures.join('\n\n')}\n\n`);
 process.stdout.write(`${totals.passed} passed, ${totals.failed} failed\n`);

@@ -45,6 +45,25 @@ export interface Peers {
   onTold(listener: (message: unknown) => void): void;
 }
 
+interface AccessOptions {
+  readonly peers?: Peers | undefined;
+  readonly names?: Names;
+  /** Files of accounts that were there before this process began. */
+  readonly accountFiles?: readonly string[] | undefined;
+  /** Without keys: for what is never asked. */
+  readonly isTrial?: boolean;
+}
+
+/** Proves that a server that runs can take up these accounts and rights. @throws StartFailure */
+export function proveAccess(config: Config): void {
+  const quiet: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
+  new ConfiguredAccess(config, quiet, ignore, { isTrial: true }).stop();
+}
+
+function ignore(): void {
+  // Who takes it up tells all that there is to tell.
+}
+
 /** An `Access` of which the accounts and rights can be changed while it is used. */
 export class ConfiguredAccess implements Access {
   #current: Access;
@@ -54,20 +73,22 @@ export class ConfiguredAccess implements Access {
   readonly #log: Logger;
   readonly #audit: Audit;
   readonly #names: Names;
+  readonly #accountFiles: readonly string[];
 
   /** @throws StartFailure when a key or file cannot be used */
   constructor(
     config: Config,
     log: Logger,
     audit: Audit,
-    { peers, names = PLAIN_NAMES }: { readonly peers?: Peers | undefined; readonly names?: Names } = {},
+    { peers, names = PLAIN_NAMES, accountFiles = [], isTrial = false }: AccessOptions = {},
   ) {
     this.#names = names;
+    this.#accountFiles = accountFiles;
     this.#log = log;
     this.#audit = audit;
     const { auth } = config;
     this.#lasting = {
-      keys: auth?.kind === 'own' ? openKeys(auth) : undefined,
+      keys: auth?.kind === 'own' && !isTrial ? openKeys(auth) : undefined,
       throttle: sharedThrottle(peers),
       passwords: new PasswordCheck(),
       files: new Map(),
@@ -111,7 +132,8 @@ export class ConfiguredAccess implements Access {
   /** The same one each time, as it knows what was in the file before somebody broke it. */
   #accountFile(path: string): HtpasswdFile {
     const { files } = this.#lasting;
-    const file = files.get(path) ?? new HtpasswdFile(path, { log: this.#log });
+    const isExpected = this.#accountFiles.includes(path);
+    const file = files.get(path) ?? new HtpasswdFile(path, { log: this.#log, isExpected });
     files.set(path, file);
     return file;
   }

@@ -5,6 +5,7 @@ import { TLSSocket } from 'node:tls';
 import { readPem } from './app-certificates.ts';
 import type { AcmeConfig, Config } from './config/config.ts';
 import type { Logger } from './log.ts';
+import { proxyFor } from './proxy/http-proxy.ts';
 import type { AlpnChallenge } from './server/listener.ts';
 import { StartFailure } from './start-failure.ts';
 import { AcmeFolder } from './tls/acme-folder.ts';
@@ -29,10 +30,15 @@ export async function prepareAcme({ http }: Config, log: Logger): Promise<void> 
   try {
     const folder = new AcmeFolder(acme.folder);
     await folder.tighten((message) => log.warn(message));
+    const { takeOver } = await import('./tls/acme-takeover.ts');
+    const { account, host } = await takeOver(folder, acme.hosts);
+    if (account) log.info(`the account that registry:2 has in ${acme.folder} is taken over`);
+    if (host !== undefined)
+      log.info(`the certificate that registry:2 has for ${host} in ${acme.folder} is taken over`);
     if (await renewal.prepareAcme(folder, acme.hosts)) return;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const told = code === 'ENOTDIR' || code === 'EEXIST' ? 'it is a file, and a folder is needed' : message;
+    const told = code === 'ENOTDIR' || code === 'EEXIST' ? A_FILE : message;
     throw new StartFailure(`http.tls.letsencrypt.cachefile: ${acme.folder}: ${told}`, { cause: error });
   }
   log.warn(
@@ -66,6 +72,10 @@ export async function keepAcme({ http }: Config, log: Logger): Promise<() => boo
   });
 }
 
+/** The file of `registry:2.8` is of the first version of ACME, which no directory speaks since 2021. */
+const A_FILE =
+  'it is a file, and a folder is needed. Where it is that of registry:2.8, nothing in it is of use any more: name a folder beside it';
+
 /** The answer to a token of http-01; undefined where directories do not ask by plain HTTP. */
 export function tokensOf({ http }: Config): ((token: string) => Promise<string | undefined>) | undefined {
   const acme = http.tls?.acme;
@@ -95,6 +105,7 @@ async function order(acme: AcmeConfig, folder: AcmeFolder) {
   return orderCertificate({
     directoryUrl: acme.directoryUrl,
     ca: readCa(acme),
+    proxyFor,
     email: acme.email,
     eab: acme.eab,
     accountKey: await folder.accountKey(),

@@ -1,10 +1,14 @@
 /** What the supervisor does beside serving: upkeep, and what commands ask of it. A part of the composition root. */
 import { AdminSocketUnavailable, listenForAdmin } from './admin/admin-socket.ts';
 import { answerAdmin } from './admin/desk.ts';
-import { JobBoard } from './admin/job-board.ts';
+import { JobBoard, type StartJob } from './admin/job-board.ts';
 import { ReadOnlySwitch } from './admin/read-only-switch.ts';
-import { runSchedule } from './admin/schedule.ts';
-import { isJobName, runJob, scheduledJobs } from './app-upkeep.ts';
+import { Schedule } from './admin/schedule.ts';
+import { isJobName, onlyTells, runJob, scheduledJobs, timetables } from './app-upkeep.ts';
+import type { Upkeep } from './app-debug.ts';
+import { lastRuns, rememberRun } from './app-last-runs.ts';
+import { otherSettings } from './app-settings.ts';
+import type { ConfigInForce } from './app-in-force.ts';
 import type { Config } from './config/config.ts';
 import type { Logger } from './log.ts';
 import type { JobEvent } from './server/job-messages.ts';
@@ -17,14 +21,33 @@ import type { Objects } from './store/objects.ts';
 export interface Administration {
   /** Stops jobs that run, and starts none any more. */
   close(): Promise<void>;
+  /** What it does at the moment. */
+  observe(): Upkeep;
+  /** Takes up timetables that have changed. Each job starts with the configuration in force anyway. */
+  renew(): void;
 }
 
 /** How often it is tried to listen for commands where another server does, in milliseconds. */
 const LISTEN_AGAIN = 30_000;
 
-/** Begins upkeep by schedule, and listens for commands. Not for what is in memory, which only its worker knows. */
-export function administer(config: Config, objects: Objects, workers: Workers, log: Logger): Administration {
-  const board = new JobBoard((job, options, onEvent) => startJob({ job, options, config }, onEvent), log);
+/**
+ * Begins upkeep by schedule, and listens for commands. Each job starts with the configuration in force. Not for what is in
+ * memory, which only its worker knows.
+ */
+export function administer(
+  inForce: Pick<ConfigInForce, 'config' | 'look'>,
+  objects: Objects,
+  workers: Workers,
+  log: Logger,
+): Administration {
+  const { config } = inForce;
+  // A job keeps the tags that the rules of its own day protect.
+  const start: StartJob = (job, options, onEvent) =>
+    startJob({ job, options, config: inForce.config }, onEvent);
+  const board = new JobBoard(start, log, onlyTells, {
+    remember: (ended) => rememberRun(objects, ended),
+    recall: async () => (await lastRuns(objects)).flatMap(({ last }) => last ?? []),
+  });
   const readOnly = new ReadOnlySwitch({
     isConfigured: config.storage.readOnly,
     read: () => readOnlyNote(objects),
@@ -37,8 +60,9 @@ export function administer(config: Config, objects: Objects, workers: Workers, l
     log: (message, fields) => log.info(message, fields),
   });
   readOnly.start();
-  const endSchedule = runSchedule({
-    jobs: scheduledJobs(config),
+  const next = new Map<string, number | undefined>();
+  const schedule = new Schedule({
+    jobs: () => scheduledJobs(inForce.config),
     lastRun: (job) => jobNote(objects, job),
     noteRun: (job, run) => noteJob(objects, job, run),
     start(job, options) {
@@ -47,11 +71,19 @@ export function administer(config: Config, objects: Objects, workers: Workers, l
     },
     isPaused: () => readOnly.isOn,
     onFailure: (job, error) => log.error('upkeep could not be started', { job, error: String(error) }),
+    onNext: (job, at) => next.set(job, at),
   });
   const closeSocket = keepListening(config, log, (socket) =>
     answerAdmin(socket, {
       board,
       isJob: isJobName,
+      scheduled: () =>
+        timetables(inForce.config).map(({ job, isEnabled }) => ({ job, isEnabled, nextAt: next.get(job) })),
+      async settings(asked) {
+        // What the file says by now counts.
+        await inForce.look();
+        return otherSettings(inForce.config, asked);
+      },
       async readOnly(change) {
         const underWay = change === undefined ? 0 : await readOnly.change(change.on, change.reason);
         return { readOnly: readOnly.status, ...(underWay > 0 ? { underWay } : {}) };
@@ -59,8 +91,10 @@ export function administer(config: Config, objects: Objects, workers: Workers, l
     }),
   );
   return {
+    observe: () => ({ isReadOnly: readOnly.isOn, running: board.running.map(({ job }) => job) }),
+    renew: () => schedule.renew(),
     async close() {
-      endSchedule();
+      schedule.end();
       readOnly.stop();
       await board.close();
       await closeSocket();
@@ -101,27 +135,43 @@ function keepListening(
   };
 }
 
-/** The upkeep of a registry in memory, which only the process that serves it can do. @returns what ends it */
-export function keepUpInMemory(config: Config, objects: Objects, log: Logger): () => void {
-  const board = new JobBoard(async (job, options, onEvent) => {
+/** The upkeep of a registry in memory, which only the process that serves it can do. */
+export function keepUpInMemory(
+  inForce: () => Config,
+  objects: Objects,
+  log: Logger,
+): Pick<Schedule, 'renew' | 'end'> {
+  const config = inForce();
+  const begin: StartJob = async (job, options, onEvent) => {
     if (!isJobName(job)) throw new Error(`${job}: there is no such job`);
     const stopped = new AbortController();
     const { signal } = stopped;
     const stop = (): void => stopped.abort(new Error('it was asked to end'));
     const tell = (event: JobEvent): void => void onEvent(event);
-    const outcome = runJob(job, options, { config, objects, log, signal, exclusive: false, onEvent: tell });
+    const outcome = runJob(job, options, {
+      config: inForce(),
+      objects,
+      log,
+      signal,
+      exclusive: false,
+      onEvent: tell,
+    });
     return { pid: process.pid, outcome, stop, kill: stop };
-  }, log);
-  const endSchedule = runSchedule({
-    jobs: scheduledJobs(config),
+  };
+  const board = new JobBoard(begin, log, onlyTells);
+  const schedule = new Schedule({
+    jobs: () => scheduledJobs(inForce()),
     lastRun: (job) => jobNote(objects, job),
     noteRun: (job, run) => noteJob(objects, job, run),
     start: (job, options) => board.start(job, options, 'schedule')?.run,
     isPaused: () => config.storage.readOnly,
     onFailure: (job, error) => log.error('upkeep could not be started', { job, error: String(error) }),
   });
-  return () => {
-    endSchedule();
-    void board.close();
+  return {
+    renew: () => schedule.renew(),
+    end() {
+      schedule.end();
+      void board.close();
+    },
   };
 }

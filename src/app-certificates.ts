@@ -1,6 +1,6 @@
 /** From the files that the configuration names to what the server shows. A part of the composition root. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import type { Config, TlsConfig } from './config/config.ts';
 import { alternativeNames } from './server/alternative-names.ts';
 import type { NamedCertificate, ServerCertificate, TlsOptions } from './server/listener.ts';
@@ -54,6 +54,36 @@ export function datesOff({ http: { tls } }: Config, now = Date.now()): readonly 
   });
 }
 
+/**
+ * A line for each key of the operator's that others on this machine can read, with the command that mends it. None for what
+ * lies on a file system that cannot be written to: secrets are mounted into containers so, where nobody else is.
+ */
+export function openKeysOf({ http: { tls } }: Config): readonly string[] {
+  if (tls === undefined || process.platform === 'win32') return [];
+  const isOwn = tls.localCa === undefined && tls.acme === undefined;
+  const files = [...(isOwn ? [tls.key] : []), ...tls.named.map(({ key }) => key)];
+  return [...new Set(files)].flatMap((file) => {
+    const { mode, uid } = statSync(file);
+    const isOurs = uid === process.getuid?.();
+    // Where the file is another user's, the group is how it is read here, as by Debian's ssl-cert.
+    if ((mode & (isOurs ? 0o077 : 0o007)) === 0 || isReadOnly(file)) return [];
+    const mended = isOurs
+      ? `chmod 600 ${file}`
+      : `chgrp ${process.getgid?.()} ${file} && chmod 640 ${file}, as root`;
+    const found = (mode & 0o777).toString(8).padStart(4, '0');
+    return [`${file} can be read by other users of this machine (${found}), and has the key: ${mended}`];
+  });
+}
+
+function isReadOnly(file: string): boolean {
+  try {
+    accessSync(file, constants.W_OK);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS';
+  }
+}
+
 /** How long the hosts of the certificates count without another look, in milliseconds. */
 const HOSTS_COUNT = 10_000;
 
@@ -101,10 +131,10 @@ const CLIENT_AUTH = {
 
 /** One that is half written, or of which the other half is to come, would be refused by every client. */
 function readPair(where: string, files: Pick<TlsConfig, 'certificate' | 'key'>): ServerCertificate {
-  const pair = {
-    certificate: readPem(`${where}certificate`, files.certificate),
-    key: readPem(`${where}key`, files.key),
-  };
+  const certificate = readPem(`${where}certificate`, files.certificate);
+  // One file for both is replaced as one, and so it is read.
+  const key = files.key === files.certificate ? certificate : readPem(`${where}key`, files.key);
+  const pair = { certificate, key };
   let fits: boolean;
   try {
     fits = new X509Certificate(pair.certificate).checkPrivateKey(createPrivateKey(pair.key));

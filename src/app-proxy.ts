@@ -46,7 +46,7 @@ export function wireProxy(
     touchEveryMs: Math.min(60_000, ...ttls.map((ttl) => ttl / 4)),
     own,
     // The collector leaves the links of cached content alone.
-    cache: new LocalRegistry(driver, UNCHECKED, Number.POSITIVE_INFINITY),
+    cache: new LocalRegistry(driver, UNCHECKED, () => Number.POSITIVE_INFINITY),
     storage: objects,
     reclaim: async (digests) => {
       if ((await discardUnlinked(objects, digests)).length > 0) emptyTrashSoon(objects, log);

@@ -9,9 +9,10 @@ import { QuotaRegistry } from './policy/quota-registry.ts';
 import { readBook } from './store/usage-books.ts';
 import { StoredUsageLedger } from './store/usage-ledger.ts';
 import { Objects } from './store/objects.ts';
-import type { JobContext } from './upkeep/job.ts';
+import { canonicalName } from './store/repository-alias.ts';
+import type { JobContext, JobItem } from './upkeep/job.ts';
 import { pacer } from './upkeep/pace.ts';
-import { type Counted, recountAccount } from './upkeep/recount.ts';
+import { type Counted, recountAccount, recountAccountNext } from './upkeep/recount.ts';
 import { usage } from './upkeep/usage.ts';
 
 /** How often everything is counted anew, in milliseconds; and for the first time after the start. */
@@ -23,43 +24,128 @@ const LOOK_AGAIN = 50;
 /** Links that are looked at in a second at most: requests are served meanwhile. */
 const OBJECTS_PER_SECOND = 20_000;
 
-/** Puts quotas around the registry, which comes back as it is where there are none. */
-export function wireQuotas(
+/** A registry that is held to quotas. */
+export interface HeldRegistry {
+  readonly registry: Registry;
+  /** Returns when the accounts have been counted anew for which a deletion has asked for it; never rejects. */
+  readonly settled: () => Promise<void>;
+  readonly stop: () => void;
+}
+
+/**
+ * Puts quotas around the registry, which comes back as it is where there are none.
+ * @param readOnly whether nothing may be written at the moment
+ */
+export function holdToQuotas(
   { quotas = [] }: Pick<Config, 'quotas'>,
   driver: StorageDriver,
   own: Registry,
   { isOwn, readOnly }: { readonly isOwn: Counted['isOwn']; readonly readOnly: () => boolean },
   log: Logger,
-): { readonly registry: Registry; readonly stop: () => void } {
-  if (quotas.length === 0) return { registry: own, stop: () => undefined };
+): HeldRegistry {
+  if (quotas.length === 0) return { registry: own, settled: () => Promise.resolve(), stop: () => undefined };
   const rules = new QuotaRules(quotas);
   const objects = new Objects(driver);
   const controller = new AbortController();
   const counted = { rules, isOwn };
   const context = quietContext(objects, log, controller.signal);
   const first = new FirstCounts(context, counted);
+  const again = new Recounts(context, counted, readOnly);
   const tools = {
     ledger: new StoredUsageLedger(objects),
     count: (uncounted: readonly Quota[]) => first.count(uncounted),
+    recount: (changed: readonly Quota[]) => again.ask(changed),
     log,
   };
-  const registry = new QuotaRegistry(own, (name) => {
+  const registry = new QuotaRegistry(own, (asked) => {
+    // Content counts where upkeep finds it, whatever link it was pushed through.
+    const name = canonicalName(objects, asked);
     const mine = rules.of(name);
     return mine.length === 0 ? undefined : new Allowance(tools, name, mine);
   });
-  const stopCounting = recountNowAndThen(context, counted, readOnly);
   return {
     registry,
+    settled: () => again.settled(),
+    stop: () => controller.abort(new Error('the registry is stopping')),
+  };
+}
+
+/** The same for a server, which also counts everything now and then. */
+export function wireQuotas(
+  config: Pick<Config, 'quotas'>,
+  driver: StorageDriver,
+  own: Registry,
+  options: Parameters<typeof holdToQuotas>[3],
+  log: Logger,
+): HeldRegistry {
+  const held = holdToQuotas(config, driver, own, options, log);
+  if (config.quotas === undefined || config.quotas.length === 0) return held;
+  const controller = new AbortController();
+  const context = quietContext(new Objects(driver), log, controller.signal);
+  const counted = { rules: new QuotaRules(config.quotas), isOwn: options.isOwn };
+  const stopCounting = recountNowAndThen(context, counted, options.readOnly);
+  return {
+    ...held,
     stop() {
       stopCounting();
       controller.abort(new Error('the registry is stopping'));
+      held.stop();
     },
   };
 }
 
 function quietContext(objects: Objects, log: Logger, signal: AbortSignal): JobContext {
   const pace = pacer({ objectsPerSecond: OBJECTS_PER_SECOND }, signal);
-  return { objects, log, signal, exclusive: false, progress: () => undefined, report: () => undefined, pace };
+  const report = ({ what, repository, quota, why }: JobItem): void => {
+    if (what !== 'problem') return;
+    if (quota === undefined)
+      log.warn('a quota could not be counted as a whole', {
+        repository: String(repository),
+        why: String(why),
+      });
+    else log.warn('a quota could not be counted', { quota: String(quota), why: String(why) });
+  };
+  return { objects, log, signal, exclusive: false, progress: () => undefined, report, pace };
+}
+
+/** Counts accounts anew for which a deletion asks: each once at a time, and once more where it is asked for meanwhile. */
+class Recounts {
+  readonly #context: JobContext;
+  readonly #counted: Counted;
+  readonly #readOnly: () => boolean;
+  readonly #asked = new Map<string, Quota>();
+  #running: Promise<void> | undefined;
+
+  constructor(context: JobContext, counted: Counted, readOnly: () => boolean) {
+    this.#context = context;
+    this.#counted = counted;
+    this.#readOnly = readOnly;
+  }
+
+  ask(quotas: readonly Quota[]): void {
+    for (const quota of quotas) this.#asked.set(quota.account, quota);
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    for (const [account, quota] of this.#asked) {
+      // A map goes on with what is added while it is walked through.
+      this.#asked.delete(account);
+      if (this.#context.signal.aborted || this.#readOnly()) continue;
+      try {
+        await recountAccountNext(this.#context, this.#counted, quota);
+      } catch (error) {
+        if (!this.#context.signal.aborted)
+          this.#context.log.error('a quota could not be counted', { quota: account, error: String(error) });
+      }
+    }
+  }
 }
 
 /** Counts accounts for the first time, when the first push to them comes: each of them once, by one process. */

@@ -8,6 +8,7 @@ import { NotedPulls } from './policy/noted-pulls.ts';
 import { TagRules } from './policy/tag-rules.ts';
 import { Objects } from './store/objects.ts';
 import { PullNotes } from './store/pull-notes.ts';
+import { canonicalName } from './store/repository-alias.ts';
 import { RetentionRules } from './upkeep/retention-rules.ts';
 import type { RetentionOptions } from './upkeep/retention.ts';
 
@@ -43,11 +44,26 @@ export function notingPulls(
   own: Registry,
   driver: StorageDriver,
   readOnly: () => boolean,
-): { readonly registry: Registry; stop(): void } {
-  if (!retentionRules(config).needsPulls) return { registry: own, stop: () => undefined };
-  const notes = new PullNotes(new Objects(driver), () => !readOnly());
+): { readonly registry: Registry; change(changed: Config): void; stop(): void } {
+  const objects = new Objects(driver);
+  let notes: PullNotes | undefined;
+  // Under the name that the rules look at, whatever link it was pulled through.
+  const noted = new NotedPulls(own, (name, digest) => notes?.note(canonicalName(objects, name), digest));
+  const stop = (): void => {
+    notes?.stop();
+    notes = undefined;
+  };
+  const change = (changed: Config): void => {
+    if (!retentionRules(changed).needsPulls) stop();
+    else notes ??= new PullNotes(objects, () => !readOnly());
+  };
+  change(config);
   return {
-    registry: new NotedPulls(own, (name, digest) => notes.note(name, digest)),
-    stop: () => notes.stop(),
+    registry: {
+      repository: (name) => (notes === undefined ? own : noted).repository(name),
+      repositories: (page) => own.repositories(page),
+    },
+    change,
+    stop,
   };
 }

@@ -19,3 +19,8 @@ export function rulesOf({ validation }: Config): ManifestRules {
         platforms.has(`${platform?.os ?? ''}/${platform?.architecture ?? ''}`)),
   };
 }
+
+/** Whether an index may have been pushed without all of its children. */
+export function takesSparseIndexes({ validation }: Config): boolean {
+  return validation.disabled || validation.manifests.indexes.platforms !== 'all';
+}

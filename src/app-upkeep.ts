@@ -2,8 +2,10 @@
 import * as v from 'valibot';
 import type { ScheduledJob } from './admin/schedule.ts';
 import { cachedNames } from './app-proxy.ts';
+import { takesSparseIndexes } from './app-rules.ts';
 import { retentionOptions, retentionRules } from './app-retention.ts';
 import { scrubOptions } from './app-scrub.ts';
+import { settingsOf } from './app-settings.ts';
 import type { Config } from './config/config.ts';
 import type { Logger } from './log.ts';
 import type { JobEvent, JobOutcome } from './server/job-messages.ts';
@@ -66,15 +68,26 @@ function defined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K],
 
 const dryRun = v.optional(v.boolean(), false);
 
-/** Collects, and then has the quotas know what has gone. */
-const collectAndCount: Job<
-  Parameters<typeof collect>[1] & { readonly counted: Counted | undefined }
-> = async (context, { counted, ...options }) => {
-  const summary = await collect(context, options);
-  if (counted === undefined || options.dryRun) return summary;
-  await usage({ ...context, report: () => undefined }, { ...counted, update: true, quotasOnly: true });
-  return summary;
-};
+/** A job that may remove what counts, after which the quotas know what has gone. */
+function countedAfter<Options>(
+  job: Job<Options>,
+  changes: (options: Options, summary: JobSummary) => boolean,
+): Job<Options & { readonly counted: Counted | undefined }> {
+  return async (context, options) => {
+    const summary = await job(context, options);
+    const { counted } = options;
+    if (counted === undefined || !changes(options, summary)) return summary;
+    // What cannot be read the job itself has told of; not that there was no room to count a quota.
+    let uncounted = 0;
+    const report = (item: JobItem): void => {
+      if (item.what !== 'problem' || item['quota'] === undefined) return;
+      uncounted += 1;
+      context.report(item);
+    };
+    await usage({ ...context, report }, { ...counted, update: true, quotasOnly: true });
+    return uncounted === 0 ? summary : { ...summary, problems: Number(summary['problems'] ?? 0) + uncounted };
+  };
+}
 
 /** What has to be known to count the quotas; undefined where there are none. */
 function countedOf(config: Config): Counted | undefined {
@@ -91,8 +104,9 @@ export const JOBS = {
       removeUntagged: v.optional(v.boolean()),
       resume: v.optional(v.boolean(), false),
       graceMs: v.optional(v.pipe(v.number(), v.minValue(0))),
+      mayBeEmpty: v.optional(v.boolean(), false),
     }),
-    collectAndCount,
+    countedAfter(collect, ({ dryRun }) => !dryRun),
     (config, asked) => {
       const { removeUntagged, graceMs } = config.garbageCollector;
       const rules = retentionRules(config);
@@ -102,9 +116,11 @@ export const JOBS = {
       return {
         dryRun: asked.dryRun,
         resume: asked.resume,
+        mayBeEmpty: asked.mayBeEmpty,
         graceMs: asked.graceMs ?? graceMs,
         aloneGraceMs: asked.graceMs ?? 0,
         untaggedAfterMs: (name) => (isAsked ? 0 : (rules.untaggedAfterMs(name) ?? untaggedMs)),
+        sparseIndexes: takesSparseIndexes(config),
         isCached: cachedNames(config),
         counted: countedOf(config),
       };
@@ -118,11 +134,16 @@ export const JOBS = {
       newerThanMs: v.optional(positive),
       unreadForMs: v.optional(positive),
     }),
-    scrub,
+    // What is put aside, or linked to nothing, counts no more.
+    countedAfter(
+      scrub,
+      ({ repair }, { repaired, problems }) => repair && Number(repaired) + Number(problems) > 0,
+    ),
     (config, { repair, resume, ...asked }, context) => ({
       ...scrubOptions(config, context),
       repair: repair ?? config.scrub.repair,
       resume,
+      counted: countedOf(config),
       ...defined(asked),
     }),
     {
@@ -161,6 +182,19 @@ export type JobName = keyof typeof JOBS;
 
 export function isJobName(name: string): name is JobName {
   return Object.hasOwn(JOBS, name);
+}
+
+const TELLING = v.union([v.object({ dryRun: v.literal(true) }), v.object({ explain: v.literal(true) })]);
+
+/** Whether a run of whatever job was asked to tell something, and to do nothing. */
+export function onlyTells(asked: unknown): boolean {
+  return v.is(TELLING, asked);
+}
+
+/** Whether a run of the job writes nothing but notes for others, which can be done without. */
+export function onlyReads(job: JobName, { scrub: section }: Pick<Config, 'scrub'>, asked: unknown): boolean {
+  if (job !== 'scrub') return onlyTells(asked);
+  return !(v.is(v.object({ repair: v.boolean() }), asked) ? asked.repair : section.repair);
 }
 
 export interface RunOptions {
@@ -217,14 +251,14 @@ export async function runJob(job: JobName, asked: unknown, options: RunOptions):
   try {
     signal.throwIfAborted();
     const refusal = changes(config, asked) ? await readOnlyReason(config, objects) : undefined;
-    if (refusal !== undefined) return { kind: 'failed', message: refusal };
+    if (refusal !== undefined) return { kind: 'refused', message: refusal };
     const summary = await run(context, config, asked);
     return { kind: 'done', summary };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     if (signal.aborted) return { kind: 'stopped', message: (signal.reason as Error).message };
     if (error instanceof JobBusy) return { kind: 'busy', message };
-    if (error instanceof JobRefused) return { kind: 'failed', message };
+    if (error instanceof JobRefused) return { kind: 'refused', message };
     if (error instanceof v.ValiError) return { kind: 'failed', message: `${job}: ${describeIssues(error)}` };
     log.error(`${job} failed`, { error: error instanceof Error ? (error.stack ?? message) : message });
     return { kind: 'failed', message };
@@ -251,14 +285,21 @@ function describeIssues({ issues }: v.ValiError<v.GenericSchema>): string {
 }
 
 /** The jobs that run by themselves, and when. */
-export function scheduledJobs({
+export function scheduledJobs(config: Config): readonly ScheduledJob[] {
+  return timetables(config)
+    .filter(({ isEnabled }) => isEnabled)
+    .map((scheduled) => ({ ...scheduled, settings: settingsOf(scheduled.job, config) }));
+}
+
+/** Every job that has a timetable, also where it is not enabled. */
+export function timetables({
   storage,
   garbageCollector,
   scrub,
   retention,
-}: Config): readonly ScheduledJob[] {
+}: Config): readonly (ScheduledJob & { readonly isEnabled: boolean })[] {
   const { uploadPurging } = storage;
-  const jobs: (ScheduledJob & { readonly job: JobName; readonly isEnabled: boolean })[] = [
+  return [
     { job: 'uploads', isEnabled: uploadPurging.enabled, options: {}, timetable: uploadPurging },
     {
       job: 'gc',
@@ -270,6 +311,5 @@ export function scheduledJobs({
     ...(retention === undefined
       ? []
       : [{ job: 'retention' as const, isEnabled: retention.enabled, options: {}, timetable: retention }]),
-  ];
-  return jobs.filter(({ isEnabled }) => isEnabled);
+  ] satisfies readonly (ScheduledJob & { readonly job: JobName; readonly isEnabled: boolean })[];
 }

@@ -12,6 +12,7 @@ import { AuthenticationUnavailable } from './auth/identity.ts';
 import type { Config } from './config/config.ts';
 import { type StorageDriver, StorageFailure } from './drivers/driver.ts';
 import { FilesystemDriver } from './drivers/filesystem/filesystem-driver.ts';
+import { onOtherDevices } from './drivers/filesystem/other-devices.ts';
 import { MemoryDriver } from './drivers/memory.ts';
 import type { Audit, Logger } from './log.ts';
 import { auditTo } from './observe/audit.ts';
@@ -27,9 +28,10 @@ import { UploadState } from './protocol/upload-state.ts';
 import { WriteGate } from './protocol/write-gate.ts';
 import { UpstreamFailure } from './proxy/upstream-failure.ts';
 import type { Handler, TlsOptions } from './server/listener.ts';
-import { DRIVER_FOLDER } from './store/layout.ts';
+import { BLOBS, DRIVER_FOLDER, REPOSITORIES } from './store/layout.ts';
 import { LocalRegistry } from './store/local-registry.ts';
 import { Objects } from './store/objects.ts';
+import { canonicalName } from './store/repository-alias.ts';
 import { StartFailure } from './start-failure.ts';
 import { rootCaOf } from './tls/root-ca.ts';
 
@@ -51,6 +53,8 @@ export interface App {
   readonly writes: WriteGate;
   /** Takes up the accounts and rights of another configuration. @throws StartFailure; what was in force stays so */
   changeAccess(config: Config): void;
+  /** Takes up for how long the collector leaves alone what is asked for, and whether pulls are to be noted. */
+  changeUpkeep(changed: Config): void;
   /** Takes up the rules of which tags stay. */
   changeTagRules(config: Config): void;
   /** Ends what runs in the background. */
@@ -84,10 +88,13 @@ export function createApp(
     worker,
     audit = auditTo(loggerFor(config, worker, 'info')),
     peers,
+    accountFiles,
   }: {
     readonly worker?: number | undefined;
     readonly audit?: Audit;
     readonly peers?: Peers;
+    /** Files of accounts that were there before this process began. */
+    readonly accountFiles?: readonly string[];
   } = {},
 ): App {
   const driver = openStorage(config);
@@ -96,11 +103,13 @@ export function createApp(
   const readOnly = () => writes.isClosed;
   const isOwn = (name: RepositoryName) => proxy?.isCached(name) !== true;
   let stopCounting: () => void = () => undefined;
-  const own = openOwnRegistry(config, driver, (local) => {
+  let { graceMs } = config.garbageCollector;
+  const hold = (local: Registry): Registry => {
     const { registry: held, stop } = wireQuotas(config, driver, local, { isOwn, readOnly }, log);
     stopCounting = stop;
     return held;
-  });
+  };
+  const own = openOwnRegistry(config, driver, { hold, graceMs: () => graceMs });
   const pulls = notingPulls(config, own, driver, readOnly);
   const proxy = wireProxy(config, driver, pulls.registry, log, { peers, readOnly });
   const registry = proxy ?? pulls.registry;
@@ -111,7 +120,7 @@ export function createApp(
           canonical: (name: RepositoryName) => proxy.canonicalName(name),
           isMirrored: (name: RepositoryName) => proxy.isMirrored(name),
         };
-  const access = new ConfiguredAccess(config, log, audit, { peers, names });
+  const access = new ConfiguredAccess(config, log, audit, { peers, names, accountFiles });
   const handler = createHandler({
     originOf: originReader(config, log),
     registry,
@@ -131,6 +140,10 @@ export function createApp(
     tls: readCertificate(config),
     changeAccess: (changed) => access.change(changed),
     changeTagRules: ({ tags }) => own.change(new TagRules(tags)),
+    changeUpkeep(changed) {
+      ({ graceMs } = changed.garbageCollector);
+      pulls.change(changed);
+    },
     stop() {
       stopCounting();
       stopSweeping();
@@ -161,15 +174,23 @@ function originReader({ http }: Config, log: Logger): NonNullable<HandlerOptions
 export function openOwnRegistry(
   config: Config,
   driver: StorageDriver,
-  held: (local: Registry) => Registry = (local) => local,
+  {
+    hold = (local) => local,
+    graceMs = () => config.garbageCollector.graceMs,
+  }: {
+    /** Holds them to quotas. */
+    readonly hold?: (local: Registry) => Registry;
+    /** Milliseconds for which the collector leaves alone what somebody asked for; may change. */
+    readonly graceMs?: () => number;
+  } = {},
 ): GuardedRegistry {
   const { readOnly, deleteReferenced } = config.storage;
-  const touchEveryMs = readOnly
-    ? Number.POSITIVE_INFINITY
-    : Math.min(TOUCH_EVERY, config.garbageCollector.graceMs / 4);
-  return new GuardedRegistry(held(new LocalRegistry(driver, rulesOf(config), touchEveryMs)), {
+  const touchEveryMs = () => (readOnly ? Number.POSITIVE_INFINITY : Math.min(TOUCH_EVERY, graceMs() / 4));
+  const objects = new Objects(driver);
+  return new GuardedRegistry(hold(new LocalRegistry(driver, rulesOf(config), touchEveryMs)), {
     tags: new TagRules(config.tags),
     deleteReferenced,
+    canonical: (name) => canonicalName(objects, name),
   });
 }
 
@@ -187,6 +208,19 @@ export function openStorage({ storage }: Config): StorageDriver {
     throw new StartFailure(`storage.filesystem.rootdirectory: ${error.message}`, { cause: error });
   }
   return driver;
+}
+
+/** What an operator should know of the storage before he meets it: that parts of it cannot be written to. */
+export function storageWarnings({ storage }: Config): readonly string[] {
+  if (storage.driver.kind === 'inmemory' || storage.readOnly) return [];
+  const { rootDirectory } = storage.driver;
+  const folders = [REPOSITORIES, BLOBS, `${BLOBS}sha256/`, `${BLOBS}sha512/`].map((prefix) =>
+    prefix.slice(0, -1),
+  );
+  return onOtherDevices(rootDirectory, DRIVER_FOLDER, folders).map(
+    (folder) =>
+      `storage.filesystem.rootdirectory: ${join(rootDirectory, folder)} is on another file system than ${join(rootDirectory, DRIVER_FOLDER)}: pushes will fail there (EXDEV). Only the whole root directory, or \`docker\` in it, can be on another disk`,
+  );
 }
 
 /**
@@ -225,7 +259,7 @@ function readRoot({ tls }: Config['http']): RootCa | undefined {
   return rootCaOf(readPem('http.tls.auto', join(tls.localCa.folder, 'root.crt')));
 }
 
-const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EFBIG']);
+const CANNOT_STORE = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EFBIG', 'EXDEV']);
 
 /** A client that is to come again later must be told so; who asks a mirror then asks elsewhere. */
 function describeUpstreamFailure({ status, retryAfter = 60, timedOut }: UpstreamFailure): Failure {

@@ -1,6 +1,7 @@
 /** A lock among processes, also of several machines that share a folder: `<file>.lock`, which names its owner. */
 import { open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { isRunning, PROCESS } from './process-identity.ts';
+import { patienceWith, type Silence, silenceOf } from './silence.ts';
 
 /** How long one waits for a lock, in milliseconds. What is done under one mostly takes a few. */
 const WAIT = 10_000;
@@ -18,7 +19,7 @@ export class LockHeld extends Error {
 export interface LockTimes {
   /** How long one waits for the lock; 0 tries once. 10 s unless told. */
   readonly wait?: number;
-  /** The age at which a lock of another machine counts as left behind: more than clocks differ. 30 s unless told. */
+  /** The age at which a lock counts as left behind of whose owner it cannot be told; of another machine a minute more. 30 s unless told. */
   readonly stale?: number;
 }
 
@@ -53,7 +54,9 @@ async function take(lock: string, wait: number, stale: number): Promise<void> {
   for (const until = Date.now() + wait; ;) {
     if (await make(lock)) return;
     if (await breakStale(lock, stale)) continue;
-    if (Date.now() >= until) {
+    // Of one whose time lies in the future it takes some time to know, and a command may ask for it but once.
+    const isWatched = wait > 0 && (await silenceOfLock(lock, stale)) !== 'not silent';
+    if (Date.now() >= until && !isWatched) {
       throw new LockHeld(`another process is changing the file: it holds ${lock} (remove that if none does)`);
     }
     await new Promise((resolve) => setTimeout(resolve, TRY_EVERY));
@@ -87,9 +90,8 @@ async function breakStale(lock: string, stale: number): Promise<boolean> {
   if (!(await isLeftBehind(lock, stale))) return false;
   const guard = `${lock}~`;
   if (!(await make(guard))) {
-    // A crash in this very place leaves a guard, which tells nothing but its age.
-    const made = await stat(guard).catch(() => undefined);
-    if (made !== undefined && Date.now() - made.mtimeMs > STALE) await rm(guard, { force: true });
+    // A crash in this very place leaves it.
+    await breakStale(guard, STALE);
     return false;
   }
   try {
@@ -102,12 +104,18 @@ async function breakStale(lock: string, stale: number): Promise<boolean> {
 
 /** Whether the owner that a lock names is certainly or probably no more. */
 async function isLeftBehind(lock: string, stale: number): Promise<boolean> {
+  return (await silenceOfLock(lock, stale)) === 'silent';
+}
+
+async function silenceOfLock(lock: string, stale: number): Promise<Silence> {
   try {
     const { mtimeMs } = await stat(lock);
-    const isOwnerRunning = isRunning(await readFile(lock, 'latin1'));
-    return isOwnerRunning === false || (isOwnerRunning === undefined && Date.now() - mtimeMs > stale);
+    const owner = await readFile(lock, 'latin1');
+    const isOwnerRunning = isRunning(owner);
+    if (isOwnerRunning !== undefined) return isOwnerRunning ? 'not silent' : 'silent';
+    return silenceOf(lock, mtimeMs, patienceWith(owner, stale));
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return false;
+    if (codeOf(error) === 'ENOENT') return 'not silent';
     throw error;
   }
 }

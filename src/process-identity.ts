@@ -6,20 +6,35 @@ import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
-/**
- * Where process numbers mean the same: the machine since it was started, and on Linux the namespace of its processes,
- * since two containers can share a host's name and still not see each other's processes.
- */
-function processSpace(): string {
+/** The machine since it was started; undefined where that cannot be told. */
+function bootOf(): string | undefined {
   try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
-    return `${hostname()} ${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
   } catch {
-    return hostname();
+    return undefined;
   }
 }
 
-const HOST = createHash('sha256').update(processSpace()).digest('hex').slice(0, 12);
+/** Two containers can share a host's name and a machine, and still not see each other's processes. */
+function processNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
+}
+
+function shortened(text: string, digits: number): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, digits);
+}
+
+const BOOT = bootOf();
+
+/** What has one clock: the machine since its start, and by its name also before and after. In hexadecimal digits. */
+const CLOCKS = [shortened(BOOT ?? hostname(), 8), shortened(hostname(), 8)] as const;
+
+/** Where process numbers mean the same. */
+const HOST = CLOCKS.join('') + shortened(`${hostname()} ${BOOT ?? ''} ${processNamespace()}`, 12);
 
 /**
  * Clock ticks since boot at which a process began: tells a process from a later one with the same number. One that
@@ -52,4 +67,9 @@ export function isRunning(name: string): boolean | undefined {
   if (host !== HOST || start === UNKNOWN || START === UNKNOWN) return undefined;
   if (pid === undefined || start === undefined || !/^\d+$/.test(pid)) return undefined;
   return startOf(pid) === start;
+}
+
+/** Whether a name is one of another machine, whose clock may differ from ours. Of none nothing is known. */
+export function isOfAnotherClock(name: string): boolean {
+  return name !== '' && !CLOCKS.some((clock, index) => name.startsWith(clock, index * clock.length));
 }

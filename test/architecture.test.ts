@@ -23,6 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'log.ts': [],
   'process-identity.ts': [],
   'recent.ts': [],
+  'silence.ts': [],
   'file-lock.ts': [],
   drivers: [DRIVER],
   store: ['oci', DRIVER],
@@ -47,7 +48,7 @@ const MAY_IMPORT_TYPES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What any room may use: it knows nothing of ours. */
-const EVERYWHERE = ['log.ts', 'process-identity.ts', 'recent.ts', 'file-lock.ts'];
+const EVERYWHERE = ['log.ts', 'process-identity.ts', 'recent.ts', 'silence.ts', 'file-lock.ts'];
 
 /** The composition: these may import everything, and only these may import `app.ts`. */
 const COMPOSITION = [
@@ -58,11 +59,15 @@ const COMPOSITION = [
   'app-proxy.ts',
   'app-upkeep.ts',
   'app-admin.ts',
+  'app-debug.ts',
+  'app-last-runs.ts',
   'app-quota.ts',
   'app-acme.ts',
   'app-retention.ts',
   'app-rules.ts',
+  'app-in-force.ts',
   'app-scrub.ts',
+  'app-settings.ts',
   'app-tls.ts',
   'app-mdns.ts',
   'start-failure.ts',

@@ -1,8 +1,9 @@
 /** The socket by which commands ask a server that runs. Who may open its file may ask. */
 import { randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, rename, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
+import { withFileLock } from '../file-lock.ts';
 
 /** Bytes that the path of a socket can have (Linux; `sun_path` of unix(7) without its end). */
 export const MAX_SOCKET_PATH = 107;
@@ -41,7 +42,7 @@ export async function listenForAdmin(
   checkSocketPath(path);
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await removeStale(path);
+    await refuseOthers(path);
     // Under a name of its own: a server removes, when it closes, whatever has the name that it was given. And nobody sees
     // a socket that is not there yet.
     const own = join(dirname(path), `.${randomBytes(3).toString('hex')}`);
@@ -52,9 +53,11 @@ export async function listenForAdmin(
       socket.once('close', () => open.delete(socket));
       onConnection(socket);
     });
-    await chmod(own, 0o600);
-    await rename(own, path);
-    const { ino } = await lstat(path);
+    const ino = await giveName(own, path).catch((error: unknown) => {
+      // One that nobody can come to would keep the process from its end.
+      server.close();
+      throw error;
+    });
     return {
       async close() {
         const isOurs = (await lstat(path).catch(() => undefined))?.ino === ino;
@@ -72,9 +75,24 @@ export async function listenForAdmin(
   }
 }
 
+/** Of two that come at once one gets it. @returns the inode that has the name now @throws AdminSocketUnavailable */
+function giveName(own: string, path: string): Promise<number> {
+  return withFileLock(path, async () => {
+    await removeStale(path);
+    await chmod(own, 0o600);
+    await rename(own, path);
+    return (await lstat(path)).ino;
+  });
+}
+
 async function removeStale(path: string): Promise<void> {
+  if (await refuseOthers(path)) await unlink(path);
+}
+
+/** @returns whether there is a socket that nobody listens on @throws AdminSocketUnavailable where there is anything else */
+async function refuseOthers(path: string): Promise<boolean> {
   const present = await lstat(path).catch(() => undefined);
-  if (present === undefined) return;
+  if (present === undefined) return false;
   if (!present.isSocket()) {
     throw new AdminSocketUnavailable(
       `${path}: there is something that is no socket: remove it, or set admin.socket`,
@@ -87,7 +105,7 @@ async function removeStale(path: string): Promise<void> {
       `${path}: another server listens there: give this one its own admin.socket`,
     );
   }
-  await unlink(path);
+  return true;
 }
 
 /** The file never is anybody else's, not even for a moment. */
@@ -113,7 +131,13 @@ async function listen(path: string): Promise<Server> {
  */
 export async function reach(path: string): Promise<Socket | undefined> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH) return undefined;
-  if ((await lstat(path).catch(() => undefined)) === undefined) return undefined;
+  try {
+    await lstat(path);
+  } catch (error) {
+    // In a folder that may not be looked into there may be one.
+    if (isForbidden(error)) throw await notAllowed(path);
+    return undefined;
+  }
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     const timer = setTimeout(() => socket.destroy(new Error(`${path}: nobody answers`)), REACH_WITHIN);
@@ -124,7 +148,41 @@ export async function reach(path: string): Promise<Socket | undefined> {
     socket.once('error', (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined);
+      else if (isForbidden(error)) void notAllowed(path).then(reject);
       else reject(new Error(`${path}: ${error.message}`, { cause: error }));
     });
   });
+}
+
+/** Another user's socket: it may be there or not. The message says whose, and what to do. */
+export class SocketForbidden extends Error {
+  override readonly name = 'SocketForbidden';
+}
+
+function isForbidden(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'EACCES' || code === 'EPERM';
+}
+
+/** The owner is that of the socket, or of the folder that keeps us from seeing it. */
+async function notAllowed(path: string): Promise<SocketForbidden> {
+  let place = path;
+  let found = await stat(place).catch(() => undefined);
+  while (found === undefined && place !== dirname(place)) {
+    place = dirname(place);
+    found = await stat(place).catch(() => undefined);
+  }
+  const owner = found === undefined ? undefined : await userName(found.uid);
+  if (owner === undefined)
+    return new SocketForbidden(`${path}: permission denied: run this as the server's user`);
+  return new SocketForbidden(
+    `${path}: permission denied: ${place} belongs to ${owner}: run this as that user, by \`sudo -u ${owner} …\``,
+  );
+}
+
+/** As `sudo -u` takes it: the name, or `#998` for a user without one. */
+async function userName(uid: number): Promise<string> {
+  const users = await readFile('/etc/passwd', 'utf8').catch(() => '');
+  const line = users.split('\n').find((one) => one.split(':')[2] === String(uid));
+  return line?.split(':')[0] ?? `#${uid}`;
 }

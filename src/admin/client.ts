@@ -8,6 +8,8 @@ export interface Conversation {
   told(): AsyncIterable<Told>;
   /** Says one thing more. */
   say(ask: Ask): void;
+  /** Hears no more; who listens is told why. */
+  leave(reason: string): void;
 }
 
 /**
@@ -20,6 +22,7 @@ export async function askServer(path: string, ask: Ask): Promise<Conversation | 
   if (socket === undefined) return undefined;
   const waiting: Told[] = [];
   let over = false;
+  let reason = 'the server has ended the conversation: its log says why';
   let wake = (): void => undefined;
   readLines(
     socket,
@@ -34,9 +37,15 @@ export async function askServer(path: string, ask: Ask): Promise<Conversation | 
       wake();
     },
   );
-  void writeLine(socket, ask);
+  writeLine(socket, ask);
   return {
-    say: (more) => void writeLine(socket, more),
+    say: (more) => writeLine(socket, more),
+    leave(why) {
+      reason = why;
+      over = true;
+      socket.destroy();
+      wake();
+    },
     async *told() {
       try {
         for (;;) {
@@ -46,7 +55,7 @@ export async function askServer(path: string, ask: Ask): Promise<Conversation | 
             if (next.tell !== 'started' && next.tell !== 'event') return;
             continue;
           }
-          if (over) throw new Error('the server has ended the conversation: its log says why');
+          if (over) throw new Error(reason);
           socket.resume();
           await new Promise<void>((resolve) => {
             wake = resolve;

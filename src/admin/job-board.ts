@@ -107,16 +107,29 @@ class Run implements JobRun {
   }
 }
 
+/** Keeps how runs ended, for longer than a server lives. */
+export interface RunMemory {
+  readonly remember: (ended: EndedJob) => Promise<void>;
+  /** The last run of each job, also of those that others did. */
+  readonly recall: () => Promise<readonly EndedJob[]>;
+}
+
 export class JobBoard {
   readonly #start: StartJob;
   readonly #log: Logger;
+  readonly #onlyTells: (options: unknown) => boolean;
   readonly #running = new Map<string, Run>();
   readonly #ended = new Map<string, EndedJob>();
+  readonly #memory: RunMemory | undefined;
+  readonly #noting = new Set<Promise<void>>();
   #closed = false;
 
-  constructor(start: StartJob, log: Logger) {
+  /** @param onlyTells whether a run with these options does nothing, as a dry run: it is no last run of its job */
+  constructor(start: StartJob, log: Logger, onlyTells: (options: unknown) => boolean, memory?: RunMemory) {
     this.#start = start;
     this.#log = log;
+    this.#onlyTells = onlyTells;
+    this.#memory = memory;
   }
 
   /** Starts the job unless it runs. @returns the run, and whether it was started by this call; undefined at the end of the server */
@@ -126,11 +139,17 @@ export class JobBoard {
     if (this.#closed) return undefined;
     const run = new Run(this.#start, job, options, by);
     this.#running.set(job, run);
-    void run.ended.then((ended) => {
-      this.#running.delete(job);
-      this.#ended.set(job, ended);
-      this.#tell(ended);
-    });
+    const noting = run.ended
+      .then(async (ended) => {
+        this.#running.delete(job);
+        this.#tell(ended);
+        if (this.#onlyTells(options) || ended.outcome.kind === 'refused') return;
+        this.#ended.set(job, ended);
+        await this.#memory?.remember(ended);
+      })
+      .catch((error: unknown) => this.#log.warn('a run cannot be noted', { job, error: String(error) }))
+      .finally(() => this.#noting.delete(noting));
+    this.#noting.add(noting);
     return { run, isNew: true };
   }
 
@@ -138,10 +157,18 @@ export class JobBoard {
     return this.#running.get(job);
   }
 
-  status(): { readonly running: readonly RunningJob[]; readonly ended: readonly EndedJob[] } {
+  get running(): readonly RunningJob[] {
+    return [...this.#running.values()].map(({ running }) => running);
+  }
+
+  /** What runs, and the last runs that have ended, the oldest first. */
+  async status(): Promise<{ readonly running: readonly RunningJob[]; readonly ended: readonly EndedJob[] }> {
+    const last = new Map(this.#ended);
+    for (const run of (await this.#memory?.recall()) ?? [])
+      if (run.startedAt > (last.get(run.job)?.startedAt ?? 0)) last.set(run.job, run);
     return {
-      running: [...this.#running.values()].map(({ running }) => running),
-      ended: [...this.#ended.values()],
+      running: this.running,
+      ended: [...last.values()].toSorted((a, b) => a.startedAt - b.startedAt),
     };
   }
 
@@ -156,16 +183,22 @@ export class JobBoard {
   async close(): Promise<void> {
     this.#closed = true;
     await this.stop('the server ends');
+    await Promise.all(this.#noting);
   }
 
   /** One line for each run. */
-  #tell({ job, by, seconds, outcome }: EndedJob): void {
+  #tell({ job, by, seconds, options, outcome }: EndedJob): void {
     const fields: LogFields = { job, by, seconds };
     if (outcome.kind === 'done') this.#log.info('upkeep is done', { ...fields, ...outcome.summary });
     else if (outcome.kind === 'stopped')
       this.#log.info('upkeep was stopped', { ...fields, reason: outcome.message });
     else if (outcome.kind === 'busy')
       this.#log.debug('upkeep is done elsewhere', { ...fields, reason: outcome.message });
+    // Mostly it is asked for what there is not; who asked is told why.
+    else if (this.#onlyTells(options))
+      this.#log.info('what was asked of upkeep could not be told', { ...fields, reason: outcome.message });
+    else if (outcome.kind === 'refused')
+      this.#log.info('upkeep was refused', { ...fields, reason: outcome.message });
     else this.#log.error('upkeep failed', { ...fields, error: outcome.message });
   }
 }

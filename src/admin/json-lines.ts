@@ -49,25 +49,7 @@ export function readLines(
   socket.on('close', end);
 }
 
-/** Milliseconds after which who reads nothing of what is told is left. */
-const READ_WITHIN = 30_000;
-
-/**
- * Writes a line of JSON.
- * @returns undefined when it can go on at once, else when the other side has read: who does not in 30 s is cut off
- */
-export function writeLine(socket: Socket, value: unknown): Promise<void> | undefined {
-  if (socket.destroyed || socket.writableEnded) return undefined;
-  if (socket.write(`${JSON.stringify(value)}\n`)) return undefined;
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      socket.off('drain', done);
-      socket.off('close', done);
-      resolve();
-    };
-    const timer = setTimeout(() => socket.destroy(), READ_WITHIN);
-    socket.on('drain', done);
-    socket.on('close', done);
-  });
+/** Writes a line of JSON of a few words: nobody waits until it is read. */
+export function writeLine(socket: Socket, value: unknown): void {
+  if (!socket.destroyed && !socket.writableEnded) socket.write(`${JSON.stringify(value)}\n`);
 }

@@ -26,6 +26,15 @@ export interface EndedJob {
   readonly outcome: JobOutcome;
 }
 
+/** Whether and when a job runs by itself. */
+export interface ScheduledNext {
+  readonly job: string;
+  /** Whether the configuration lets it. */
+  readonly isEnabled: boolean;
+  /** Milliseconds since 1970, as far as is known now; left out for one that is due, or runs. */
+  readonly nextAt?: number | undefined;
+}
+
 /** Whether changes are refused, and by whose word. */
 export interface ReadOnlyStatus {
   readonly on: boolean;
@@ -45,6 +54,8 @@ export type Ask =
   /** Ends a running job, by a connection of its own or the one that started it; then tells how it ended. */
   | { readonly ask: 'cancel'; readonly job: string }
   | { readonly ask: 'status' }
+  /** Which of these settings it has otherwise: fingerprints by the names of sections. */
+  | { readonly ask: 'settings'; readonly of: Readonly<Record<string, string>> }
   | { readonly ask: 'read-only'; readonly change?: { readonly on: boolean; readonly reason?: string } };
 
 /** Server to client. The connection ends after any of them but `started` and `event`. */
@@ -56,6 +67,14 @@ export type Told =
   | { readonly tell: 'runs-already'; readonly running: RunningJob }
   /** There is no such run to watch or end. */
   | { readonly tell: 'runs-not'; readonly job: string }
-  | { readonly tell: 'status'; readonly running: readonly RunningJob[]; readonly ended: readonly EndedJob[] }
+  | {
+      readonly tell: 'status';
+      readonly running: readonly RunningJob[];
+      readonly ended: readonly EndedJob[];
+      /** Left out by servers that cannot tell. */
+      readonly scheduled?: readonly ScheduledNext[];
+    }
+  /** The names of those that are others. */
+  | { readonly tell: 'settings'; readonly others: readonly string[] }
   | { readonly tell: 'read-only'; readonly readOnly: ReadOnlyStatus; readonly underWay?: number }
   | { readonly tell: 'refused'; readonly message: string };

@@ -1,4 +1,5 @@
 /** Runs jobs by their timetables. */
+import { isDeepStrictEqual } from 'node:util';
 import type { JobOutcome } from '../server/job-messages.ts';
 import { CANCELLED } from './job-board.ts';
 import { type LastRun, nextRun, type Timetable, windowEnd } from './timetable.ts';
@@ -8,6 +9,8 @@ export interface ScheduledJob {
   readonly job: string;
   readonly options: unknown;
   readonly timetable: Timetable;
+  /** What else it goes by, as far as it matters that this has changed; plain JSON. */
+  readonly settings?: unknown;
 }
 
 /** A run that was started. */
@@ -17,7 +20,8 @@ export interface ScheduledRun {
 }
 
 export interface ScheduleOptions {
-  readonly jobs: readonly ScheduledJob[];
+  /** What runs by itself now. */
+  readonly jobs: () => readonly ScheduledJob[];
   /** The last run of the job on any node. */
   readonly lastRun: (job: string) => Promise<LastRun | undefined>;
   readonly noteRun: (job: string, run: LastRun) => Promise<void>;
@@ -26,34 +30,84 @@ export interface ScheduleOptions {
   /** Whether nothing may be changed now. */
   readonly isPaused: () => boolean;
   readonly onFailure: (job: string, error: unknown) => void;
+  /** Told when the job is to begin next, in milliseconds since 1970, as far as is known now; undefined while it runs. */
+  readonly onNext?: (job: string, at: number | undefined) => void;
 }
 
 /** Milliseconds after which the clock and the last run are looked at again: both may change while it waits. */
 const LOOK_EVERY = 10 * 60_000;
+/**
+ * Milliseconds after a change of what a job goes by before which it does not begin: a file that is being edited may be right
+ * and say half of what is meant.
+ */
+const SETTLED_AFTER = 10 * 60_000;
 /** How long another try waits when a run could not be started, in milliseconds. */
 const TRY_AGAIN = 60_000;
 
-/** Starts the timetables. @returns what ends them; runs that are under way are not ended by it */
-export function runSchedule(options: ScheduleOptions): () => void {
-  const ended = new AbortController();
-  for (const job of options.jobs) void keep(job, options, ended.signal);
-  return () => ended.abort();
+/** Runs jobs by themselves, from when it is made. */
+export class Schedule {
+  readonly #options: ScheduleOptions;
+  /** By the job's name. */
+  readonly #kept = new Map<string, { readonly scheduled: ScheduledJob; readonly ended: AbortController }>();
+
+  constructor(options: ScheduleOptions) {
+    this.#options = options;
+    this.#keep(0);
+  }
+
+  /**
+   * Looks at what runs by itself by now. What is as it was goes on, and what has changed begins no sooner than in ten minutes,
+   * or its interval if that is shorter. Runs that are under way are not ended by it.
+   */
+  renew(): void {
+    this.#keep(Date.now() + SETTLED_AFTER);
+  }
+
+  #keep(notBefore: number): void {
+    const jobs = new Map(this.#options.jobs().map((scheduled) => [scheduled.job, scheduled]));
+    for (const [job, { scheduled, ended }] of this.#kept) {
+      if (isDeepStrictEqual(jobs.get(job), scheduled)) continue;
+      ended.abort();
+      this.#kept.delete(job);
+      this.#options.onNext?.(job, undefined);
+    }
+    for (const [job, scheduled] of jobs) {
+      if (this.#kept.has(job)) continue;
+      const ended = new AbortController();
+      this.#kept.set(job, { scheduled, ended });
+      void keep(scheduled, this.#options, ended.signal, notBefore);
+    }
+  }
+
+  /** Starts none any more. */
+  end(): void {
+    for (const { ended } of this.#kept.values()) ended.abort();
+  }
 }
 
-async function keep(scheduled: ScheduledJob, options: ScheduleOptions, signal: AbortSignal): Promise<void> {
+/** @param notBefore milliseconds since 1970 */
+async function keep(
+  scheduled: ScheduledJob,
+  options: ScheduleOptions,
+  signal: AbortSignal,
+  notBefore: number,
+): Promise<void> {
   const { job, timetable } = scheduled;
   const { intervalMs } = timetable;
-  const startedAt = Date.now();
+  let startedAt = Date.now();
   let chance = Math.random();
-  /** Not before: somebody else is at it, or it failed. */
-  let notBefore = 0;
   while (!signal.aborted) {
+    // The clock may have been set back since.
+    startedAt = Math.min(startedAt, Date.now());
+    notBefore = Math.min(notBefore, Date.now() + Math.min(intervalMs, SETTLED_AFTER));
     try {
       const due = Math.max(
         notBefore,
         nextRun(timetable, await options.lastRun(job), { startedAt, chance, now: Date.now() }),
       );
+      if (signal.aborted) return;
       const wait = due - Date.now();
+      options.onNext?.(job, wait > 0 ? due : undefined);
       if (wait > 0) {
         await sleep(Math.min(wait, LOOK_EVERY), signal);
         continue;

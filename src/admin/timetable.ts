@@ -1,4 +1,5 @@
 /** When a job is due: an interval, a time of day, and some chance, so that many servers do not begin at the same moment. */
+import { isFuture } from '../silence.ts';
 
 /** A time of day, in minutes since midnight, local time; over midnight where `to` is before `from`. */
 export interface Window {
@@ -37,9 +38,10 @@ export function nextRun(
   { startedAt, chance, now }: { readonly startedAt: number; readonly chance: number; readonly now: number },
 ): number {
   const due = (): number => {
-    if (last === undefined) return startedAt + chance * Math.min(intervalMs, LONGEST_FIRST_WAIT);
+    // One that begins in the future was noted by a clock that was wrong: it must not keep the job from running until then.
+    if (last === undefined || isFuture(last.startedAt, now))
+      return startedAt + chance * Math.min(intervalMs, LONGEST_FIRST_WAIT);
     const soonest = startedAt + chance * Math.min(intervalMs, LONGEST_RESUME_WAIT);
-    // A clock that was set back must not keep it from running for years.
     const before = Math.min(last.startedAt, now);
     const regular = before + intervalMs + chance * Math.min(intervalMs / 20, MOST_JITTER);
     return Math.max(soonest, last.isComplete ? regular : before);
@@ -50,27 +52,33 @@ export function nextRun(
 /** The time itself if it is in the window, else soon after the window's next begin. */
 function within(window: Window, time: number, chance: number): number {
   if (windowEnd(window, time) !== undefined) return time;
-  const begin = nextMinute(window.from, time);
-  const end = windowEnd(window, begin) ?? begin;
+  const { begin, end } = openings(window, time).find((opening) => opening.begin > time) ?? {
+    begin: time,
+    end: time,
+  };
   return begin + chance * Math.min(MOST_JITTER, (end - begin) / 4);
 }
 
 /** When the window that the time is in ends; undefined when it is in none. */
-export function windowEnd({ from, to }: Window, time: number): number | undefined {
-  const now = minuteOf(time);
-  const isOpen = from < to ? now >= from && now < to : now >= from || now < to;
-  return isOpen ? nextMinute(to, time) : undefined;
+export function windowEnd(window: Window, time: number): number | undefined {
+  return openings(window, time).find(({ begin, end }) => begin <= time && time < end)?.end;
 }
 
-function minuteOf(time: number): number {
+/**
+ * When the window opens and closes on the days around the time, in order; by the calendar, as days have 23 to 25 hours. Of an
+ * hour that comes twice its first time counts, so that a window opens once a day and closes the same night; what would begin in
+ * an hour that is left out begins that much later.
+ */
+function openings({ from, to }: Window, time: number): readonly { begin: number; end: number }[] {
   const date = new Date(time);
-  return date.getHours() * 60 + date.getMinutes();
-}
-
-/** The next time after `time` at which it is that minute of the day; by the calendar, as days have 23 to 25 hours. */
-function nextMinute(minute: number, time: number): number {
-  const date = new Date(time);
-  const on = (day: number) =>
+  const at = (day: number, minute: number) =>
     new Date(date.getFullYear(), date.getMonth(), date.getDate() + day, 0, minute).getTime();
-  return on(0) > time ? on(0) : on(1);
+  const isOverMidnight = to < from;
+  const minutes = isOverMidnight ? to + 24 * 60 - from : to - from;
+  return [-1, 0, 1, 2].map((day) => {
+    const begin = at(day, from);
+    const end = at(isOverMidnight ? day + 1 : day, to);
+    // Where the begin was put off past the end by an hour that is left out.
+    return { begin, end: end > begin ? end : begin + minutes * MINUTE };
+  });
 }

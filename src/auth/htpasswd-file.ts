@@ -15,6 +15,8 @@ const UNSETTLED_FOR = 2_000;
 
 export interface HtpasswdFileOptions {
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  /** Whether it was there before: then it is told at once when it is not. */
+  readonly isExpected?: boolean;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -22,7 +24,8 @@ export interface HtpasswdFileOptions {
 /**
  * Follows a file. It is read in one go on the caller's thread, which takes less than a millisecond for a thousand
  * accounts. A file that is not there is an empty one; one that went away or turned unreadable leaves all as it was, and
- * that is logged once.
+ * that is logged once. To a process that starts then it gives no accounts: nobody knows by then what else it would have
+ * said.
  */
 export class HtpasswdFile {
   readonly path: string;
@@ -31,15 +34,18 @@ export class HtpasswdFile {
   #content = EMPTY_HTPASSWD;
   /** How the file looked when it was read; undefined before, and while it may be changed unseen. */
   #signature: string | undefined;
+  readonly #isExpected: boolean;
   #wasRead = false;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #complaint: string | undefined;
 
   /** @param path absolute */
-  constructor(path: string, { log, now = Date.now }: HtpasswdFileOptions) {
+  constructor(path: string, { log, isExpected = false, now = Date.now }: HtpasswdFileOptions) {
     this.path = path;
     this.#log = log;
     this.#now = now;
+    this.#isExpected = isExpected;
+    if (isExpected) this.#look(now());
   }
 
   /** What the file said at most a second ago. The same object as long as the file does not change. */
@@ -69,7 +75,7 @@ export class HtpasswdFile {
       this.#take(parseHtpasswd(text));
     } catch (error) {
       this.#signature = undefined;
-      if (this.#wasRead || !isAbsent(error)) this.#complain(reasonOf(error));
+      if (this.#wasRead || this.#isExpected || !isAbsent(error)) this.#complain(reasonOf(error));
     }
   }
 
@@ -88,7 +94,9 @@ export class HtpasswdFile {
     this.#complaint = reason;
     this.#log.error(
       `${this.path} cannot be read: ${reason}; ${
-        this.#wasRead ? 'the accounts that it had before go on being good' : 'it gives no accounts'
+        this.#wasRead
+          ? 'the accounts that it had before go on being good'
+          : 'it gives no accounts to this process'
       }`,
     );
   }

@@ -101,7 +101,7 @@ export class TokenKeys {
   #look(): void {
     const { folder, method, privateKey } = this.#options;
     if (folder === undefined || method === 'HS256' || privateKey !== undefined) return;
-    if (Date.now() - this.#lookedAt < LOOK_EVERY) return;
+    if (Math.abs(Date.now() - this.#lookedAt) < LOOK_EVERY) return;
     this.#lookedAt = Date.now();
     const time = statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? -1;
     if (time !== this.#folderTime && time !== -1) this.#load(folder);

@@ -43,7 +43,10 @@ interface Answer {
  * `entrepot acl test`: what is decided, and by which rule.
  * @returns 0 when it is allowed and 1 when not; 2 when neither can be told: for a wrong question or configuration
  */
-export async function aclTest(options: AclTestOptions, io: CommandIo = processIo()): Promise<number> {
+export async function aclTest(
+  options: AclTestOptions,
+  io: CommandIo = processIo({ isListing: true }),
+): Promise<number> {
   let allowed: boolean | undefined;
   await exitCodeOf(io, async () => {
     const typed = questionOf(options);

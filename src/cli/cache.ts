@@ -22,7 +22,10 @@ interface WithFile {
 }
 
 /** Prints what is kept, a line a repository, and what it takes. @returns the exit code */
-export async function cacheList(options: WithFile, io: CommandIo = processIo()): Promise<number> {
+export async function cacheList(
+  options: WithFile,
+  io: CommandIo = processIo({ isListing: true }),
+): Promise<number> {
   return inCache('list', options, io, async ({ space }) => {
     const repositories = new Map<string, { images: number; bytes: number; usedAt: number }>();
     const sizes = new Map<Digest, number>();

@@ -7,9 +7,6 @@ import { Objects } from '../store/objects.ts';
 import { StorageTaken, useStorage } from '../store/storage-users.ts';
 import { CommandFailure, type CommandIo } from './command-io.ts';
 
-/** How long a job that has the storage to itself is waited for, in milliseconds; it gives way within a second or so. */
-const WAIT_FOR_STORAGE = 60_000;
-
 /**
  * Does the work as a user of the storage, so that no job believes that it has it to itself.
  * @param what the command, for who waits for it
@@ -31,7 +28,6 @@ export async function changeStorage<T>(
   await refuse();
   try {
     const use = await useStorage(objects, what, {
-      withinMs: WAIT_FOR_STORAGE,
       onWait: (holder) => io.err(`waiting for ${holder}\n`),
     });
     try {

@@ -61,7 +61,7 @@ export async function retention(flags: RetentionFlags, io: CommandIo = processIo
 /** Tells of each tag, or of those of a repository, what becomes of it. @returns the exit code */
 export async function retentionExplain(
   { reference, file, json }: JobFlags & { readonly reference?: string },
-  io: CommandIo = processIo(),
+  io: CommandIo = processIo({ isListing: true }),
 ): Promise<number> {
   return codeOf(io, async () => {
     const options = { dryRun: true, explain: true, ...(reference === undefined ? {} : referred(reference)) };

@@ -1,6 +1,7 @@
 /** What a command reads and writes, and how it fails: in one place, so that commands can be tried without a process. */
 import { ConfigError } from '../config/load.ts';
 import type { Environment } from '../config/environment.ts';
+import { standardOutput, UNREAD } from './output.ts';
 
 /** What a password is read from: standard input, or what a test has for it. */
 export interface CommandInput extends AsyncIterable<string | Uint8Array> {
@@ -25,16 +26,21 @@ export interface CommandIo {
   err(text: string): void;
 }
 
-/** This process's own. */
-export function processIo(): CommandIo {
+/**
+ * This process's own. A reader that goes away ends a listing (exit code 141, as SIGPIPE would); whatever does something goes
+ * on unheard.
+ */
+export function processIo({ isListing = false }: { readonly isListing?: boolean } = {}): CommandIo {
+  const { out, err } = standardOutput();
+  if (isListing) out.whenUnread(() => process.exit(UNREAD));
   return {
     env: process.env,
     isTerminal: process.stderr.isTTY,
     get input() {
       return process.stdin;
     },
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
+    out: (text) => out.write(text),
+    err: (text) => err.write(text),
   };
 }
 

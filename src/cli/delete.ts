@@ -1,11 +1,12 @@
 /** `entrepot delete`: by the rules that go for the API too. It works on the storage, beside a server that runs or not. */
 import { loggerFor, openOwnRegistry } from '../app.ts';
-import { wireProxy } from '../app-proxy.ts';
+import { cachedNames, wireProxy } from '../app-proxy.ts';
+import { type HeldRegistry, holdToQuotas } from '../app-quota.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import { glob } from '../oci/glob.ts';
 import { isRepositoryName, isTag, isTagPattern, type RepositoryName, type Tag } from '../oci/name.ts';
-import type { Repository } from '../oci/registry.ts';
+import type { Registry, Repository } from '../oci/registry.ts';
 import { StartFailure } from '../start-failure.ts';
 import { changeStorage } from './change-storage.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
@@ -45,10 +46,22 @@ export async function deleteContent(
         );
       }
       await changeStorage(config, 'delete', io, async (storage) => {
-        const own = openOwnRegistry(config, storage);
+        const log = loggerFor(config);
+        let quotas: HeldRegistry | undefined;
+        const hold = (local: Registry): Registry => {
+          const isCached = cachedNames(config);
+          const isOwn = (name: RepositoryName) => !isCached(name);
+          quotas = holdToQuotas(config, storage, local, { isOwn, readOnly: () => false }, log);
+          return quotas.registry;
+        };
+        const own = openOwnRegistry(config, storage, { hold });
         // It knows which names are other registries', of which nothing is deleted so.
-        const registry = wireProxy(config, storage, own, loggerFor(config)) ?? own;
-        await carryOut(registry.repository(target.name), target, options, io);
+        const registry = wireProxy(config, storage, own, log) ?? own;
+        try {
+          await carryOut(registry.repository(target.name), target, options, io);
+        } finally {
+          await quotas?.settled();
+        }
       });
     } catch (error) {
       if (error instanceof RegistryError) throw new CommandFailure(`${options.what}: ${error.message}`);
@@ -152,8 +165,11 @@ async function deletePattern(
     if (next === undefined) break;
     last = next;
   }
+  if (gone + stayed === 0) {
+    if (!json) io.out(`${name}: no tag matches ${pattern}\n`);
+    return;
+  }
   if (!json) io.out(`${gone} tags ${dryRun ? 'would be deleted' : 'deleted'}, ${stayed} stay\n`);
-  if (gone + stayed === 0) throw new CommandFailure(`${name}: no tag matches ${pattern}`);
   if (stayed > 0) throw new CommandFailure(`${name}: ${stayed} tags that match ${pattern} stay`);
 }
 

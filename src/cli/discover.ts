@@ -32,7 +32,7 @@ const LONGEST = 63;
 /** @returns the exit code: 1 when there is none */
 export async function discover(
   { timeout = '2', json = false, found }: DiscoverOptions,
-  io: CommandIo = processIo(),
+  io: CommandIo = processIo({ isListing: true }),
 ): Promise<number> {
   return exitCodeOf(io, async () => {
     const seconds = Number(timeout);

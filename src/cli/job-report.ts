@@ -1,9 +1,9 @@
 /** How a job's run is shown: lines for people, JSON lines for programs, a bar on a terminal. */
 import type { EndedJob } from '../admin/messages.ts';
 import type { JobEvent } from '../server/job-messages.ts';
-import type { JobItem, JobSummary } from '../upkeep/job.ts';
+import { type JobItem, type JobSummary, problemsIn } from '../upkeep/job.ts';
 import type { CommandIo } from './command-io.ts';
-import { formatSeconds, formatSize } from './format.ts';
+import { formatSeconds, formatSize, formatTime } from './format.ts';
 import { ProgressBar } from './progress-bar.ts';
 
 /** Exit codes of commands that run a job; 2 is for what was asked for in a wrong way. */
@@ -66,23 +66,40 @@ export class JobReport {
       const text = quiet === true ? '' : lines(outcome.summary, ended);
       if (text !== '') this.#io.out(`${text}\n`);
     }
-    if (outcome.kind === 'done') return hasProblems(outcome.summary) ? EXIT.problems : EXIT.done;
-    if (json !== true || outcome.kind === 'failed')
+    if (outcome.kind === 'done') return problemsIn(outcome.summary) > 0 ? EXIT.problems : EXIT.done;
+    if (json !== true || outcome.kind === 'failed' || outcome.kind === 'refused')
       this.#io.err(`${job}: ${ENDS[outcome.kind]}${outcome.message}\n`);
     return outcome.kind === 'stopped' ? EXIT.cancelled : EXIT.failed;
   }
 }
 
-/** Whether something is wrong and stays so. */
-function hasProblems({ problems, unrepaired }: JobSummary): boolean {
-  return Number(problems ?? unrepaired ?? 0) > 0;
-}
+const ENDS = { stopped: 'ended before its time: ', busy: '', refused: '', failed: '' } as const;
 
-const ENDS = { stopped: 'ended before its time: ', busy: '', failed: '' } as const;
+/** In milliseconds. */
+const MINUTE = 60_000;
 
-/** `blob sha256:… 12.5 MiB (unreferenced)`: sizes and reasons have a form of their own, what is a name speaks for itself. */
-export function describeItem({ what, why, ...rest }: JobItem): string {
+/** Names of a list of repositories that people are told; programs are told all. */
+const MOST_REPOSITORIES = 3;
+
+/**
+ * `blob sha256:… 12.5 MiB (unreferenced)`: sizes and reasons have a form of their own, what is a name speaks for itself.
+ * Where there are two digests it is told of what each is.
+ */
+export function describeItem({ what, why, moreRepositories = 0, ...rest }: JobItem): string {
+  const areLabelled = Object.values(rest).filter(isDigestText).length > 1;
   const words = Object.entries(rest).map(([name, value]) => {
+    // Up to a whole minute: before the time that is shown it is too early.
+    if (name === 'until' && typeof value === 'string')
+      return `until ${formatTime(Date.parse(value) + MINUTE - 1)} UTC`;
+    if (areLabelled && (isDigestText(value) || name === 'tag')) {
+      // `missing layer`: what is missing is the layer.
+      return `${name === 'digest' ? (what.split(' ').at(-1) ?? name) : name} ${String(value)}`;
+    }
+    if (name === 'repositories' && Array.isArray(value)) {
+      const more = value.length - MOST_REPOSITORIES + Number(moreRepositories);
+      const told = value.slice(0, MOST_REPOSITORIES).join(', ');
+      return `${name} ${told}${more > 0 ? ` and ${more} more` : ''}`;
+    }
     if (typeof value === 'string') return value;
     if (typeof value === 'number') return isSize(name) ? formatSize(value) : `${name} ${value}`;
     if (typeof value === 'boolean') return value ? spaced(name) : '';
@@ -102,6 +119,10 @@ export function describeSummary(summary: JobSummary, { job, seconds }: EndedJob)
     return `${spaced(name)} ${value}`;
   });
   return `${job}: ${[...words.filter((word) => word !== ''), formatSeconds(seconds)].join(', ')}`;
+}
+
+function isDigestText(value: unknown): boolean {
+  return typeof value === 'string' && /^sha(?:256|512):[0-9a-f]+$/.test(value);
 }
 
 function isSize(name: string): boolean {

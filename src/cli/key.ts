@@ -55,7 +55,7 @@ export async function keyAdd(options: KeyAddOptions, io: CommandIo = processIo()
 /** @returns the exit code */
 export async function keyList(
   { file }: { readonly file?: string },
-  io: CommandIo = processIo(),
+  io: CommandIo = processIo({ isListing: true }),
 ): Promise<number> {
   return exitCodeOf(io, async () => {
     const keys = listApiKeys(stateFolder(ownAuth(await loadedConfig(file, io)), STATE.keys));

@@ -2,6 +2,8 @@
 import { Command, CommanderError } from 'commander';
 import { addStorageCommands } from './check-storage-commands.ts';
 import { addUpkeepCommands, CONFIG, FILE, named, type Told, type WithConfig } from './upkeep-commands.ts';
+import { withoutGoValues } from './go-flags.ts';
+import { endOutput, standardOutput } from './output.ts';
 import type { DeleteFlags } from './delete.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 
@@ -236,6 +238,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .description('A container registry that stores your images and caches everyone else’s.')
     .version(packageJson.version, '-v, --version')
     .showSuggestionAfterError()
+    .configureOutput({ writeOut: (text) => standardOutput().out.write(text) })
     .exitOverride();
   program
     .command('serve')
@@ -268,11 +271,11 @@ export async function run(args: readonly string[]): Promise<number> {
   addTrustCommand(program, told);
   addDiscoverCommand(program, told);
   try {
-    await program.parseAsync(args, { from: 'user' });
+    await program.parseAsync(withoutGoValues(args), { from: 'user' });
   } catch (error) {
     // 1 says that something was refused; what could not be understood is told from it.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof CommanderError) return endOutput(error.exitCode === 0 ? 0 : 2);
     throw error;
   }
-  return code;
+  return endOutput(code);
 }

@@ -1,14 +1,23 @@
 /** Runs a piece of upkeep by a command: the server that runs does it, and without one it is done here. */
-import { isFull } from '../drivers/driver.ts';
-import { existsSync } from 'node:fs';
+import { isFull, isUnwritable } from '../drivers/driver.ts';
+import { statSync } from 'node:fs';
 import { askServer, type Conversation } from '../admin/client.ts';
 import type { EndedJob, RunningJob, Told } from '../admin/messages.ts';
-import { loggerFor, openForUpkeep } from '../app.ts';
-import { isJobName, runJob } from '../app-upkeep.ts';
+import { loggerFor, openForReading, openForUpkeep } from '../app.ts';
+import { rememberRun } from '../app-last-runs.ts';
+import { settingsOf } from '../app-settings.ts';
+import { isJobName, onlyReads, onlyTells, runJob } from '../app-upkeep.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { StartFailure } from '../start-failure.ts';
-import { type StorageUse, StorageTaken, useStorage, useStorageAlone } from '../store/storage-users.ts';
+import { Objects } from '../store/objects.ts';
+import {
+  type StorageUse,
+  StorageTaken,
+  useStorage,
+  useStorageAlone,
+  useUntold,
+} from '../store/storage-users.ts';
 import { CommandFailure, type CommandIo } from './command-io.ts';
 import { formatTime } from './format.ts';
 import { EXIT, JobReport, type ReportStyle } from './job-report.ts';
@@ -23,6 +32,9 @@ export interface JobCommand {
   readonly style: ReportStyle;
 }
 
+/** Milliseconds in which a server tells what it goes by. */
+const ANSWERS_WITHIN = 10_000;
+
 /** The configuration of storage that other processes can see. @throws CommandFailure */
 export async function loadForStorage(file: string | undefined, io: CommandIo): Promise<Config> {
   const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
@@ -31,9 +43,14 @@ export async function loadForStorage(file: string | undefined, io: CommandIo): P
     throw new CommandFailure('storage: what is kept in memory is known to the server alone');
   }
   // A path with a slip in it must not make an empty registry.
-  if (!existsSync(driver.rootDirectory)) {
+  try {
+    statSync(driver.rootDirectory);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const isMissing = code === 'ENOENT' || code === 'ENOTDIR';
+    const advice = code === 'EACCES' ? "; run this as the server's user, by `sudo -u`" : '';
     throw new CommandFailure(
-      `storage.filesystem.rootdirectory: ${driver.rootDirectory}: there is no such folder`,
+      `storage.filesystem.rootdirectory: ${driver.rootDirectory}: ${isMissing ? 'there is no such folder' : `${message}${advice}`}`,
     );
   }
   return config;
@@ -73,6 +90,17 @@ async function runSomewhere(
   interrupt: Interrupt,
 ): Promise<number> {
   const { job, options, watch = false } = command;
+  const others = (await otherThanInForce(config, job, options)) ?? [];
+  if (others.length > 0) {
+    const differ = `the server that runs goes by other settings (${others.join(', ')}) than ${command.file ?? 'the configuration'}`;
+    if (!onlyTells(options)) {
+      throw new CommandFailure(
+        `${differ} and the environment of this command: nothing was done. Name the file that the server was started with, and set the variables that it has; or start it anew with these`,
+      );
+    }
+    report.note(`${differ}: this is what they would do`);
+    return doHere(config, command, report, interrupt);
+  }
   const conversation = await askRunning(config, { ask: 'run', job, options });
   if (conversation !== undefined) {
     const running = await follow(conversation, job, report, interrupt);
@@ -82,12 +110,45 @@ async function runSomewhere(
     report.note(`${describeRun(running)}: watching it`);
     return watchJob(config, job, report);
   }
+  return doHere(config, command, report, interrupt);
+}
+
+/** By this process. @returns the exit code */
+async function doHere(...run: Parameters<typeof runHere>): Promise<number> {
+  const [, , report] = run;
   try {
-    return report.end(await runHere(config, command, report, interrupt));
+    return report.end(await runHere(...run));
   } catch (error) {
     if (error instanceof StorageTaken || error instanceof StartFailure)
       throw new CommandFailure(error.message);
     throw error;
+  }
+}
+
+/**
+ * Which settings that the job goes by (`usage`: that it tells of) the server that runs has otherwise than this configuration,
+ * by what the file calls them. What its own file says by now counts. @returns undefined when none runs here
+ * @throws CommandFailure also when it does not answer in time
+ */
+export async function otherThanInForce(
+  config: Config,
+  job: string,
+  options?: JobCommand['options'],
+): Promise<readonly string[] | undefined> {
+  const conversation = await askRunning(config, { ask: 'settings', of: settingsOf(job, config, options) });
+  if (conversation === undefined) return undefined;
+  const patience = setTimeout(() => conversation.leave('the server does not answer'), ANSWERS_WITHIN);
+  try {
+    for await (const told of conversation.told()) {
+      if (told.tell === 'settings') return told.others;
+      throw new CommandFailure(refusalOf(told));
+    }
+    throw new CommandFailure('the server has said nothing');
+  } catch (error) {
+    if (error instanceof CommandFailure) throw error;
+    throw new CommandFailure((error as Error).message);
+  } finally {
+    clearTimeout(patience);
   }
 }
 
@@ -150,7 +211,7 @@ async function runHere(
   interrupt: Interrupt,
 ): Promise<EndedJob> {
   if (!isJobName(job)) throw new CommandFailure(`${job}: there is no such job`);
-  const objects = openForUpkeep(config);
+  const { objects, use } = await enter(config, { job, mayOnlyRead: onlyReads(job, config, options) }, report);
   const startedAt = Date.now();
   const begun = performance.now();
   const cancelled = new AbortController();
@@ -172,21 +233,46 @@ async function runHere(
       await use.end();
     }
   };
-  const beside = () =>
-    useStorage(objects, job, { withinMs: 60_000, onWait: (holder) => report.note(`waiting for ${holder}`) });
-  const use = await useStorageAlone(objects, job).catch((error: unknown) => {
-    // Nobody can be told that the storage is taken; what frees space has to work all the same.
-    if (isFull(error)) return beside();
-    throw error;
-  });
   let outcome = await run(use);
   // A server that starts is not kept waiting: it goes on beside it, and waits for others where that is needed.
   if (outcome.kind === 'stopped' && use.disturbed.aborted && !cancelled.signal.aborted) {
     report.note(`${outcome.message}: going on beside it`);
-    outcome = await run(await beside());
+    outcome = await run(await beside(objects, job, report));
   }
   const seconds = Math.round(performance.now() - begun) / 1000;
-  return { job, by: 'command', startedAt, seconds, options, outcome };
+  const ended: EndedJob = { job, by: 'command', startedAt, seconds, options, outcome };
+  if (!onlyTells(options)) await rememberRun(objects, ended);
+  return ended;
+}
+
+/** Takes the storage for a job that a command runs. @throws StartFailure; StorageTaken */
+async function enter(
+  config: Config,
+  { job, mayOnlyRead }: { readonly job: string; readonly mayOnlyRead: boolean },
+  report: JobReport,
+): Promise<{ readonly objects: Objects; readonly use: StorageUse }> {
+  try {
+    const objects = openForUpkeep(config);
+    const use = await useStorageAlone(objects, job).catch((error: unknown) => {
+      // Nobody can be told that the storage is taken; what frees space has to work all the same.
+      if (isFull(error)) return beside(objects, job, report);
+      throw error;
+    });
+    return { objects, use };
+  } catch (error) {
+    const failure = error instanceof StartFailure ? error.cause : error;
+    if (!mayOnlyRead || !isUnwritable(failure)) throw error;
+    report.note(
+      `the storage can only be read (${failure.code}): ${job} runs without a lock and notes nothing`,
+    );
+    return { objects: new Objects(openForReading(config)), use: useUntold() };
+  }
+}
+
+function beside(objects: Objects, job: string, report: JobReport): Promise<StorageUse> {
+  return useStorage(objects, job, {
+    onWait: (holder) => report.note(`waiting for ${holder}`),
+  });
 }
 
 /** What the first Ctrl-C does, also if it came before there was something to cancel; a second one ends the command at once. */

@@ -1,22 +1,27 @@
 /** `entrepot serve [FILE]`: the supervisor's process. It stays small; the workers load the registry. */
 import { availableParallelism } from 'node:os';
+import { isatty } from 'node:tty';
 import { type Administration, administer } from '../app-admin.ts';
-import { loggerFor, openStorage } from '../app.ts';
+import { loggerFor, openStorage, storageWarnings } from '../app.ts';
 import { keepAcme, prepareAcme } from '../app-acme.ts';
-import { datesOff, readCertificate } from '../app-certificates.ts';
+import { datesOff, openKeysOf, readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import { openKeys } from '../app-access.ts';
+import { ConfigInForce } from '../app-in-force.ts';
 import { announce } from '../app-mdns.ts';
+import { listenForDebug } from '../app-debug.ts';
+import { lastRuns } from '../app-last-runs.ts';
 import { takeOverCache } from '../app-proxy.ts';
 import { keepCertificate, prepareCertificate } from '../app-tls.ts';
 import { createHtpasswd } from '../auth/change-htpasswd.ts';
 import type { OwnAuthConfig } from '../config/auth-config.ts';
 import type { Config } from '../config/config.ts';
 import { ConfigError, loadConfig, openingsOf } from '../config/load.ts';
+import { PATH_VARIABLE } from '../config/environment.ts';
 import { fileSignature } from '../config/watch.ts';
 import type { Logger } from '../log.ts';
 import { AddressUnavailable } from '../server/address.ts';
-import type { Address } from '../server/listener.ts';
+import type { Address, Listener } from '../server/listener.ts';
 import { proveFree, supervise, type Workers } from '../server/supervisor.ts';
 import { WorkerCannotStart } from '../server/worker-slot.ts';
 import { StorageFailure } from '../drivers/driver.ts';
@@ -34,6 +39,7 @@ export async function serve(
   file: string | undefined,
   { lan = false }: { readonly lan?: boolean } = {},
 ): Promise<number> {
+  const forgetHangUps = passOverHangUps();
   try {
     if (lan && file !== undefined) {
       throw new StartFailure(
@@ -41,20 +47,22 @@ export async function serve(
       );
     }
     const env = lan ? lanEnvironment(process.env) : process.env;
-    const loaded = await loadConfig({ ...(file === undefined ? {} : { file }), env });
-    const { config, warnings } = loaded;
+    // Before it is read: what is written meanwhile is a change.
+    const named = file ?? (env[PATH_VARIABLE] || undefined);
+    const since = named === undefined ? '' : await fileSignature(named);
+    const { config, warnings } = await loadConfig({ ...(named === undefined ? {} : { file: named }), env });
     const log = loggerFor(config);
     for (const warning of warnings) log.warn(warning);
     for (const opening of openingsOf(config)) log.warn(`WARNING: ${opening}`);
-    const since = loaded.file === undefined ? '' : await fileSignature(loaded.file);
     const storage = openStorage(config);
+    for (const warning of storageWarnings(config)) log.warn(warning);
     await proveFreeFirst(config);
     const local = await prepareCertificate(config, (message) => log.warn(message));
     if (local?.isNewRoot === true)
       log.info('an authority of our own is made', { fingerprint: local.fingerprint });
     await prepareAcme(config, log);
     readCertificate(config);
-    for (const warning of datesOff(config)) log.warn(warning);
+    for (const warning of [...datesOff(config), ...openKeysOf(config)]) log.warn(warning);
     const certificate = keepCertificate(config, log);
     if (config.auth?.kind === 'own') await prepareLogins(config.auth, log);
     const admin = lan ? await firstAccount(config) : undefined;
@@ -63,29 +71,49 @@ export async function serve(
     const workers = inMemory ? 1 : (config.http.workers ?? availableParallelism());
     const objects = inMemory ? undefined : new Objects(storage);
     const use = objects === undefined ? undefined : await joinStorage(config, objects, log);
+    const inForce = new ConfigInForce(config, { file: named, since, env, log });
+    const told = (): WorkerMessage => ({ config: inForce.config, accountFiles: inForce.accountFiles });
+    await inForce.look();
+    let away: string | undefined = 'the server starts';
     let upkeep: Administration | undefined;
+    let debug: Listener | undefined;
     let upkeepEnded: Promise<void> | undefined;
     let goodbye: Promise<() => Promise<void>> | undefined;
     let renewing: Promise<() => boolean> | undefined;
     try {
+      debug = await listenForDebug(config, {
+        away: () => away,
+        upkeep: () => upkeep?.observe() ?? { isReadOnly: config.storage.readOnly, running: [] },
+        lastRuns: async () => (objects === undefined ? [] : lastRuns(objects)),
+      });
       const code = await supervise({
         workers,
         address: config.http.addr,
-        startMessage: { config, file: loaded.file, since } satisfies WorkerMessage,
+        startMessage: told,
+        ...(inMemory ? { onlyInWorker: 'what it has in memory (storage.inmemory)' } : {}),
         drainTimeoutMs: config.http.drainTimeoutMs,
         log: (level, message, fields) =>
           log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
         onReady(address: Address, ready: Workers) {
-          if (objects !== undefined) upkeep = administer(config, objects, ready, log);
+          away = undefined;
+          forgetHangUps();
+          if (objects !== undefined) upkeep = administer(inForce, objects, ready, log);
+          inForce.follow(() => {
+            ready.renew(told());
+            upkeep?.renew();
+          });
           goodbye = announce(config, address, {
             log,
             onName: (host) => certificate.cover(host),
             onReady: (host) =>
-              printWelcome(config, address, file, { fingerprint: local?.fingerprint, admin, host }),
+              printWelcome(config, address, named, { fingerprint: local?.fingerprint, admin, host }),
           });
           renewing = keepAcme(config, log);
         },
+        onReplacing: () => inForce.look(),
         onEnding() {
+          away = 'the server ends';
+          inForce.stop();
           upkeepEnded = upkeep?.close();
         },
       });
@@ -101,6 +129,7 @@ export async function serve(
       }
       return code;
     } finally {
+      await debug?.close();
       await (upkeepEnded ?? upkeep?.close());
       await use?.end();
     }
@@ -125,9 +154,6 @@ async function proveFreeFirst({ http: { addr, tls } }: Config): Promise<void> {
   }
 }
 
-/** Milliseconds that a start waits for a job that has the storage to itself: it ends when it sees a server come. */
-const WAIT_FOR_STORAGE = 60_000;
-
 /** Tells other processes that a server uses the storage. @throws StartFailure */
 async function joinStorage(
   { storage }: Config,
@@ -136,7 +162,6 @@ async function joinStorage(
 ): Promise<StorageUse | undefined> {
   try {
     return await useStorage(objects, 'server', {
-      withinMs: WAIT_FOR_STORAGE,
       onWait: (holder) => log.warn(`${holder} has the storage to itself: waiting for its end`),
     });
   } catch (error) {
@@ -182,4 +207,17 @@ function isExpected(error: unknown): error is Error {
   return [ConfigError, StartFailure, AddressUnavailable, WorkerCannotStart].some(
     (kind) => error instanceof kind,
   );
+}
+
+/**
+ * A SIGHUP while the server starts asks for what it does anyway, and must not end it, as it would by itself; that of a terminal
+ * which closes still does. @returns what ends this, once there is somebody else who listens
+ */
+function passOverHangUps(): () => void {
+  const terminals = [0, 1, 2].filter((fd) => isatty(fd));
+  const hangUp = (): void => {
+    if (!terminals.every((fd) => isatty(fd))) process.exit(129);
+  };
+  process.on('SIGHUP', hangUp);
+  return () => void process.off('SIGHUP', hangUp);
 }

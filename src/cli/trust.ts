@@ -18,6 +18,7 @@ import {
 } from '../tls/trust-stores.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 import { promptLine } from './prompt-line.ts';
+import { checkedFetch } from './trust-card.ts';
 
 export interface TrustOptions {
   /** `registry.local:5000`. */
@@ -45,7 +46,7 @@ export async function trust(options: TrustOptions, io: CommandIo = processIo()):
     if (!remove) await confirm(place, pem, options, io);
     if (platform !== 'linux') {
       const file = `entrepot-${place.replaceAll(/[^A-Za-z0-9.-]+/g, '-')}.crt`;
-      if (print) io.out(`The certificate:\n  curl -ko ${file} https://${place}/root-ca.crt\n`);
+      if (print && !remove) io.out(`The certificate:\n  ${byHand(place, pem, file, platform)}\n`);
       else if (!remove) await writeFile(join(root === '/' ? '.' : root, file), pem);
       for (const step of (remove ? manualRemoval : manualSteps)(place, file))
         io.out(`${step.name}:\n  ${step.command}\n`);
@@ -61,6 +62,14 @@ export async function trust(options: TrustOptions, io: CommandIo = processIo()):
     if (remove && !changed) io.out(`${place} was not trusted\n`);
     if (!print && !remove) io.out(`${place} is trusted. docker login ${place}\n`);
   });
+}
+
+/** A command that fetches the certificate, and looks at its fingerprint. Windows has no program that does both. */
+function byHand(place: string, pem: string, file: string, platform: NodeJS.Platform): string {
+  const fingerprint = fingerprintOf(new X509Certificate(pem).raw);
+  if (platform !== 'win32') return checkedFetch(place, fingerprint, `echo "$c" > ${file}`);
+  const hash = fingerprint.replaceAll(':', '').toLowerCase();
+  return `curl -ko ${file} https://${place}/root-ca.crt\n  certutil -dump ${file} | findstr ${hash}   (if that shows nothing, it is another one: delete it)`;
 }
 
 /** A DNS name (RFC 1123 §2.1): labels, none of which is empty. A dot alone, or two, would be another folder. */
@@ -96,8 +105,8 @@ async function change(store: TrustStore, how: How, io: CommandIo): Promise<boole
   const { remove, print, root } = how;
   const changed = remove ? await removeFiles(store, how, io) : await addFiles(store, how, io);
   const text = condition === undefined ? '' : await readText(join(root, condition.path));
-  if (condition !== undefined && !remove && !text.includes(condition.word))
-    io.out(`${name}: ${condition.advice}\n`);
+  if (condition !== undefined && !remove && !condition.isMet(text))
+    io.out(`${name}: ${condition.advice(text)}\n`);
   if (command === undefined || !changed) return changed;
   io.out(`${name}: run ${command.join(' ')}\n`);
   if (print || root !== '/') return true;
@@ -120,9 +129,11 @@ async function addFiles(
     certificate.map(async (path) => ({ path, text: await presentText(path, how) })),
   );
   const there = found.find(({ path, text = '' }) => !isOurs(path, text) && holds(text, how.pem));
-  const free = found.find(({ path, text }) => text === undefined || isOurs(path, text));
-  const chosen = there ?? free;
-  for (const { path } of chosen === undefined ? found : found.slice(0, found.indexOf(chosen)))
+  // One that the card's line has put beside a free place is the one to replace.
+  const ours = found.find(({ path, text }) => text !== undefined && isOurs(path, text));
+  const chosen = there ?? ours ?? found.find(({ text }) => text === undefined);
+  const passed = chosen === undefined ? found : found.slice(0, found.indexOf(chosen));
+  for (const { path } of passed.filter(({ text }) => text !== undefined))
     io.out(`${name}: ${path} is somebody’s own and stays as it is\n`);
   if (chosen === undefined)
     throw new CommandFailure(`${name}: there is no place for the certificate; move one of those files away`);

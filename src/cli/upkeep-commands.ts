@@ -46,7 +46,8 @@ export function addUpkeepCommands(program: Command, told: Told): void {
   jobCommand(program, 'gc', 'remove what nothing refers to any more, also while the registry is used')
     .option('-d, --dry-run', 'only tell what would be removed')
     .option('-m, --delete-untagged', 'also manifests that no tag leads to')
-    .option('--grace <time>', 'leave alone what was pushed or asked for within that time, such as 2h')
+    .option('--grace <time>', 'leave alone what was pushed or asked for within that time, such as 2h or 1d')
+    .option('--empty', 'also if there is no repository at all: then all bytes go')
     .option('--watch', 'if it runs already, show what it does')
     .action(async (file: string | undefined, options: WithConfig<GcFlags>) => {
       const { gc } = await import('./upkeep.ts');

@@ -1,7 +1,8 @@
 /** `entrepot gc`, and the form that it has in `registry:2`. */
-import { parseDuration } from '../config/durations.ts';
+import { parseAge } from '../config/durations.ts';
 import type { JobItem, JobSummary } from '../upkeep/job.ts';
 import { CommandFailure, type CommandIo, codeOf, processIo } from './command-io.ts';
+import { describeItem } from './job-report.ts';
 import { runJobCommand } from './run-job.ts';
 
 /** What every command that runs a job can be told. */
@@ -16,6 +17,7 @@ export interface GcFlags extends JobFlags {
   readonly dryRun?: boolean | undefined;
   readonly deleteUntagged?: boolean | undefined;
   readonly grace?: string | undefined;
+  readonly empty?: boolean | undefined;
 }
 
 /** Collects garbage. @returns the exit code */
@@ -46,11 +48,12 @@ export async function garbageCollect(flags: GcFlags, io: CommandIo = processIo()
 }
 
 function collectOptions(
-  { dryRun, deleteUntagged }: GcFlags,
+  { dryRun, deleteUntagged, empty }: GcFlags,
   graceMs?: number,
 ): Readonly<Record<string, unknown>> {
   return {
     dryRun: dryRun === true,
+    ...(empty === true ? { mayBeEmpty: true } : {}),
     ...(deleteUntagged === true ? { removeUntagged: true } : {}),
     ...(graceMs === undefined ? {} : { graceMs }),
   };
@@ -59,13 +62,15 @@ function collectOptions(
 /** @throws CommandFailure */
 function durationOf(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const ms = parseDuration(text);
+  const ms = parseAge(text);
   if (ms === undefined || ms < 0)
-    throw new CommandFailure(`--${name}: ${text} is no duration; one is such as 30m or 2h`, 2);
+    throw new CommandFailure(`--${name}: ${text} is no duration; one is such as 30m, 2h or 1d`, 2);
   return ms;
 }
 
-function eligible({ what, digest }: JobItem): string | undefined {
+function eligible(item: JobItem): string | undefined {
+  const { what, digest } = item;
+  if (what === 'problem') return describeItem(item);
   const isTold = typeof digest === 'string' && (what === 'blob' || what === 'manifest');
   return isTold ? `${what} eligible for deletion: ${digest}` : undefined;
 }

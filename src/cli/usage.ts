@@ -11,8 +11,9 @@ import { Objects } from '../store/objects.ts';
 import type { JobItem } from '../upkeep/job.ts';
 import { pacer } from '../upkeep/pace.ts';
 import { usage } from '../upkeep/usage.ts';
-import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
-import { loadForStorage } from './run-job.ts';
+import { codeOf, CommandFailure, type CommandIo, processIo } from './command-io.ts';
+import { EXIT } from './job-report.ts';
+import { loadForStorage, otherThanInForce } from './run-job.ts';
 
 export interface UsageCommandOptions {
   readonly file?: string | undefined;
@@ -22,14 +23,23 @@ export interface UsageCommandOptions {
   readonly json?: boolean | undefined;
 }
 
-/** Counts and prints. Nothing is written to the storage. @returns the exit code */
-export async function printUsage(options: UsageCommandOptions, io: CommandIo = processIo()): Promise<number> {
-  return exitCodeOf(io, async () => {
+/** Counts and prints. Nothing is written to the storage. @returns the exit code: 3 where some of it cannot be read */
+export async function printUsage(
+  options: UsageCommandOptions,
+  io: CommandIo = processIo({ isListing: true }),
+): Promise<number> {
+  return codeOf(io, async () => {
     const { file, repositories: pattern, json = false } = options;
     if (file?.includes('*') === true)
       throw new CommandFailure(`${file}: expected a file; a pattern goes to --repositories`, 2);
     const config = await loadForStorage(file, io);
     const { objects, isOwn } = openFor(config);
+    // Who may read the storage need not be one whom the server answers.
+    const others = await otherThanInForce(config, 'usage').catch(() => undefined);
+    if (others?.includes('quotas') === true && !others.includes('storage'))
+      io.err(
+        `the server that runs holds to other quotas than ${file ?? 'the configuration'}, whose are told here: they count from its next start\n`,
+      );
     const items: JobItem[] = [];
     const { signal } = new AbortController();
     const summary = await usage(
@@ -53,6 +63,10 @@ export async function printUsage(options: UsageCommandOptions, io: CommandIo = p
       for (const item of items) io.out(`${JSON.stringify(item)}\n`);
       io.out(`${JSON.stringify({ what: 'total', ...summary })}\n`);
     } else for (const line of usageTable(items, Number(summary['bytes']))) io.out(`${line}\n`);
+    for (const { what, repository, why } of items)
+      if (what === 'problem')
+        io.err(`${repository === undefined ? '' : `${String(repository)}: `}${String(why)}\n`);
+    return Number(summary['problems'] ?? 0) > 0 ? EXIT.problems : EXIT.done;
   });
 }
 
@@ -74,7 +88,7 @@ function openFor(config: Config): { objects: Objects; isOwn: (name: RepositoryNa
 
 /** The report as people read it; its items are those of the job `usage`. */
 export function usageTable(items: readonly JobItem[], total: number): readonly string[] {
-  const rows = items.filter(({ what }) => what !== 'quota');
+  const rows = items.filter(({ what }) => what === 'namespace' || what === 'repository');
   const quotas = items.filter(({ what }) => what === 'quota');
   const isByRepository = rows.some(({ what }) => what === 'repository');
   const lines = table([

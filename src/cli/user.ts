@@ -69,7 +69,7 @@ export async function userRemove(options: UserOptions, io: CommandIo = processIo
 /** Lists accounts with their place and groups. @returns the exit code */
 export async function userList(
   options: Pick<UserOptions, 'file'>,
-  io: CommandIo = processIo(),
+  io: CommandIo = processIo({ isListing: true }),
 ): Promise<number> {
   return await exitCodeOf(io, async () => {
     const accounts = await findAccountFile(options.file, io);

@@ -6,6 +6,7 @@ import { type Address } from '../server/listener.ts';
 import { formatAddress } from '../server/address.ts';
 import { hostNames } from '../tls/host-names.ts';
 import { ownCommand } from './own-command.ts';
+import { trustLines } from './trust-card.ts';
 
 /** An account that was made at the first start. */
 export interface FirstAccount {
@@ -34,7 +35,7 @@ export function printWelcome(
     'unix' in address
       ? `unix:${address.unix}`
       : config.http.tls?.acme !== undefined
-        ? `${config.http.tls.acme.hosts.find((name) => !name.startsWith('*')) ?? address.hostname}:${address.port}`
+        ? `${config.http.tls.acme.hosts.find((name) => !name.startsWith('*')) ?? address.hostname}${address.port === 443 ? '' : `:${address.port}`}`
         : host !== undefined && isEverywhere
           ? `${host}:${address.port}`
           : formatAddress(reachable(address));
@@ -72,29 +73,6 @@ function alsoLine(where: string, port: number): readonly string[] {
     .map((hostname) => formatAddress({ hostname, port }))
     .filter((address) => address !== where);
   return addresses.length === 0 ? [] : [`  also    ${addresses.join(', ')}`];
-}
-
-/** What every machine has to do once before it believes this registry: by what each machine has, without this program. */
-function trustLines({ http }: Config, where: string, fingerprint: string): readonly string[] {
-  const fetched = (file: string) => `sudo curl -fsSk --create-dirs -o ${file} https://${where}/root-ca.crt`;
-  // A name of our own, as `ca.crt` may be somebody's; all of these clients read every `*.crt` there.
-  const beside = (folder: string) => fetched(`${folder}/certs.d/${where}/entrepot.crt`);
-  const plain = http.tls?.plainAddr;
-  const host = where.replace(/:\d+$/, '');
-  const system = `entrepot-${where.replaceAll(/[^A-Za-z0-9.-]+/g, '-')}.crt`;
-  return [
-    `  trust   on each machine, for the clients that it has; what is fetched must have the SHA-256`,
-    `          ${fingerprint}`,
-    `          docker      ${beside('/etc/docker')}`,
-    `          podman      ${beside('/etc/containers')}`,
-    `          containerd  ${beside('/etc/containerd')}`,
-    `          Debian      ${fetched(`/usr/local/share/ca-certificates/${system}`)} && sudo update-ca-certificates`,
-    `          Fedora      ${fetched(`/etc/pki/ca-trust/source/anchors/${system}`)} && sudo update-ca-trust`,
-    ...(plain === undefined || 'unix' in plain
-      ? []
-      : [`          macOS       open http://${host}:${plain.port}/root-ca.mobileconfig`]),
-    `          or all at once, by a copy of the program (dist/entrepot): sudo ./entrepot trust ${where}`,
-  ];
 }
 
 /** An address that a client on this machine can use. */

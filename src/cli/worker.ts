@@ -1,13 +1,14 @@
 /** A worker process of `entrepot serve`: a registry, and a listener on the shared address. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { keepUpInMemory } from '../app-admin.ts';
 import { type App, createApp, IDLE_SECONDS, loggerFor } from '../app.ts';
 import { alpnChallengeOf, tokensOf } from '../app-acme.ts';
 import { certificateFiles, certificateHosts, readCertificate } from '../app-certificates.ts';
 import { StartFailure } from '../start-failure.ts';
 import type { Config } from '../config/config.ts';
-import { fileSignature, watchConfig } from '../config/watch.ts';
+import { fileSignature } from '../config/watch.ts';
 import type { Logger } from '../log.ts';
 import { createPlainHandler } from '../protocol/plain-handler.ts';
 import { AddressUnavailable } from '../server/address.ts';
@@ -17,8 +18,11 @@ import type { ReadOnlyQuestion } from '../admin/read-only-switch.ts';
 import { readOnlyNote } from '../store/notes.ts';
 import { rootCaOf } from '../tls/root-ca.ts';
 import {
+  lendSockets,
+  lentSocket,
   onAsked,
   onDrain,
+  onRenewed,
   onShared,
   shareWithWorkers,
   workerFailed,
@@ -29,10 +33,10 @@ import {
 
 /** What the supervisor gives each worker; plain JSON. */
 export interface WorkerMessage {
+  /** The one that is in force. */
   readonly config: Config;
-  /** The configuration file, if there is one, and what it looked like when `config` was read from it. */
-  readonly file: string | undefined;
-  readonly since: string;
+  /** Files of accounts that have been there. */
+  readonly accountFiles: readonly string[];
 }
 
 /** How often the certificate's file is looked at, in milliseconds. */
@@ -41,32 +45,39 @@ const LOOK_AT_CERTIFICATE = 2_000;
 /** Serves until the supervisor says otherwise. */
 export async function work(): Promise<void> {
   const { address, reusePort, message } = await workerStart();
-  const { config, file, since } = message as WorkerMessage;
+  const { config, accountFiles } = message as WorkerMessage;
   try {
+    // Before they are read: what is written meanwhile is a change.
+    const certificateSeen = await certificateSignatures(config);
     const app = createApp(config, loggerFor(config, workerNumber()), {
       worker: workerNumber(),
       peers: { tell: shareWithWorkers, onTold: onShared },
+      accountFiles,
     });
+    let upkeep: ReturnType<typeof keepUpInMemory> | undefined;
+    const inForce = followRights(app, config, () => upkeep?.renew());
     await takeReadOnly(app, config);
-    const stopWatching = file === undefined ? undefined : watchRights(app, config, file, since);
+    const plain = await listenPlainly(config, reusePort);
+    // The last thing that can fail: from now on a unix socket is this worker's.
     const listener = await listen({
       address,
       reusePort,
       idleSeconds: IDLE_SECONDS,
       handler: app.handler,
+      socket: lentSocket('http'),
       ...(app.tls === undefined ? {} : { tls: { ...app.tls, ...alpnOf(config) } }),
     });
-    const stopRenewing = watchCertificate(config, listener, app.log);
-    const plain = await listenPlainly(config, reusePort);
+    const stopRenewing = watchCertificate(config, listener, app.log, certificateSeen);
     const inMemory = config.storage.driver.kind === 'inmemory';
-    const endUpkeep = inMemory ? keepUpInMemory(config, app.objects, app.log) : undefined;
+    if (inMemory) upkeep = keepUpInMemory(inForce, app.objects, app.log);
     onAsked(async (question) => setReadOnly(app, config, question as ReadOnlyQuestion));
-    onDrain(async () => {
-      stopWatching?.();
+    lendSockets({ http: listener.socket, plain: plain?.socket });
+    onDrain(async (isReplaced) => {
       stopRenewing();
-      endUpkeep?.();
+      upkeep?.end();
       app.stop();
-      await Promise.all([listener.drain(), plain?.drain()]);
+      const listeners = plain === undefined ? [listener] : [listener, plain];
+      await Promise.all(listeners.map((one) => (isReplaced ? one.handOver() : one.drain())));
     });
     workerReady();
   } catch (error) {
@@ -106,13 +117,25 @@ function alpnOf(config: Config): Pick<TlsOptions, 'alpnChallenge'> {
   return alpnChallenge === undefined ? {} : { alpnChallenge };
 }
 
-/** Takes up other certificates when their files change, without ending a connection. */
-function watchCertificate(config: Config, listener: Listener, log: Logger): () => void {
+/** What the files of all certificates look like. */
+async function certificateSignatures({ http: { tls } }: Config): Promise<readonly string[]> {
+  return tls === undefined ? [] : Promise.all(certificateFiles(tls).map(fileSignature));
+}
+
+/**
+ * Takes up other certificates when their files change, without ending a connection.
+ * @param since what the files looked like before those were read that are shown
+ */
+function watchCertificate(
+  config: Config,
+  listener: Listener,
+  log: Logger,
+  since: readonly string[],
+): () => void {
   const { tls } = config.http;
   if (tls === undefined) return () => undefined;
   const files = certificateFiles(tls);
-  const signatures = () => Promise.all(files.map(fileSignature));
-  let shown: readonly string[] | undefined;
+  let shown = since;
   /** Why the files could not be used, told once: they are looked at again until they can. */
   let told = '';
   const tell = (reason: string): void => {
@@ -121,9 +144,8 @@ function watchCertificate(config: Config, listener: Listener, log: Logger): () =
     told = reason;
   };
   const look = async (): Promise<void> => {
-    const now = await signatures();
-    const before = (shown ??= now);
-    const changed = files.filter((_, index) => now[index] !== before[index]).join(', ');
+    const now = await certificateSignatures(config);
+    const changed = files.filter((_, index) => now[index] !== shown[index]).join(', ');
     if (changed === '') return;
     const certificates = readCertificate(config);
     if (certificates === undefined) return;
@@ -145,7 +167,6 @@ function watchCertificate(config: Config, listener: Listener, log: Logger): () =
       });
   }, LOOK_AT_CERTIFICATE);
   timer.unref();
-  void signatures().then((now) => (shown ??= now));
   return () => clearInterval(timer);
 }
 
@@ -158,6 +179,7 @@ async function listenPlainly(config: Config, reusePort: boolean): Promise<Listen
   try {
     return await listen({
       address: tls.plainAddr,
+      socket: lentSocket('plain'),
       reusePort,
       idleSeconds: IDLE_SECONDS,
       handler: createPlainHandler(
@@ -171,59 +193,28 @@ async function listenPlainly(config: Config, reusePort: boolean): Promise<Listen
   }
 }
 
-/** What has changed beside what is taken up at once, for a message. */
-function changedSections(before: Config, after: Config): string {
-  const settled = ({ auth: _auth, tags: { maxTags }, ...others }: Config) => ({
-    ...others,
-    tags: maxTags,
-  });
-  const left = settled(before);
-  const right = settled(after);
-  const names = [...new Set([...Object.keys(left), ...Object.keys(right)])] as (keyof typeof left)[];
-  return names.filter((name) => JSON.stringify(left[name]) !== JSON.stringify(right[name])).join(', ');
-}
-
-/** Takes up accounts, rights and rules of tags when the file changes. Everything else in it counts from the next start. */
-function watchRights(app: App, config: Config, file: string, since: string): () => void {
+/**
+ * Takes up the accounts, rights, rules of tags and settings of upkeep that the supervisor has taken up, now and from now on.
+ * @returns the configuration in force here
+ */
+function followRights(app: App, config: Config, onChange: () => void): () => Config {
   let present = config;
-  let latest = config;
-  return watchConfig({
-    file,
-    env: process.env,
-    since,
-    onChange({ config: changed, warnings }) {
-      // Once for all workers.
-      if (workerNumber() === 0) {
-        for (const warning of warnings) app.log.warn(warning);
-        const others = changedSections(latest, changed);
-        if (others.length > 0) app.log.warn(`${file} has changed: ${others} counts from the next start`);
-      }
-      if (JSON.stringify(changed.tags) !== JSON.stringify(latest.tags)) {
-        app.changeTagRules(changed);
-        app.log.info(`${file} has changed: the rules of tags are taken up`);
-      }
-      latest = changed;
-      if (JSON.stringify(changed.auth) === JSON.stringify(present.auth)) return;
-      // To open a registry, or to change who gives out its tokens, is more than a change of rights.
-      if (changed.auth?.kind !== present.auth?.kind) {
-        app.log.error(`${file} has changed: another kind of login counts from the next start`);
-        return;
-      }
-      try {
-        app.changeAccess(changed);
-        present = changed;
-        app.log.info(`${file} has changed: accounts and rights are taken up`);
-      } catch (error) {
-        if (!(error instanceof StartFailure)) throw error;
-        app.log.error(`${file} has changed and cannot be used: accounts and rights stay as they were`, {
-          error: error.message,
-        });
-      }
-    },
-    onError({ message }) {
-      app.log.error(`${file} has changed and is wrong: accounts and rights stay as they were`, {
-        error: message,
+  onRenewed((message) => {
+    const { config: changed } = message as WorkerMessage;
+    if (!isDeepStrictEqual(changed.tags, present.tags)) app.changeTagRules(changed);
+    app.changeUpkeep(changed);
+    const { auth: _auth, ...rest } = changed;
+    try {
+      if (!isDeepStrictEqual(changed.auth, present.auth)) app.changeAccess(changed);
+      present = changed;
+    } catch (error) {
+      if (!(error instanceof StartFailure)) throw error;
+      present = present.auth === undefined ? rest : { ...rest, auth: present.auth };
+      app.log.error('changed accounts and rights cannot be used: they stay as they were', {
+        error: error.message,
       });
-    },
+    }
+    onChange();
   });
+  return () => present;
 }

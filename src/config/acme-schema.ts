@@ -1,14 +1,17 @@
 /** Settings of `http.tls.letsencrypt`: those of `registry:2`, and ours beside them. */
+import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { listOf, oneOf, secretTextThat, text, textThat } from './scalars.ts';
 
 /** A name in ASCII, perhaps with `*.` before it; at least two labels are asked for elsewhere, as a private CA may do with one. */
 const HOST = /^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-const ADDRESS = /^[\d.]+$/;
+const DIGITS = /^[\d.]+$/;
 
+/** An address is refused elsewhere, with what to do instead. */
 function host(typed: string): string | undefined {
   const name = typed.toLowerCase();
-  return name.length <= 253 && HOST.test(name) && !ADDRESS.test(name) ? name : undefined;
+  if (isIP(name.replace(/^\[|\]$/g, '')) !== 0) return name;
+  return name.length <= 253 && HOST.test(name) && !DIGITS.test(name) ? name : undefined;
 }
 
 /** RFC 8555 §6.1: a directory speaks TLS, always. */

@@ -29,6 +29,15 @@ export function parsePrefix(text: string): string | undefined {
     : `/${parts.map((p) => `${p}/`).join('')}`;
 }
 
+/** Reads the path of the metrics, which may be left empty; undefined when no request would ever have it, or health has it. */
+export function parseMetricsPath(text: string): string | undefined {
+  const isPath = /^\/[\w\-.~/]+$/.test(text) && !text.split('/').some((part) => /^\.\.?$/.test(part));
+  return (isPath || text === '') && text !== HEALTH_PATH ? text : undefined;
+}
+
+/** As in `registry:2`. */
+export const HEALTH_PATH = '/debug/health';
+
 /**
  * Reads the base URL by which clients reach the registry: `http` or `https`, without query or user. The result
  * has no trailing slash. Undefined when it is no such URL.

@@ -1,34 +1,17 @@
 /** Compares what is written with what is known, before values are looked at. */
 import { type Findings, formatPath, printable } from './findings.ts';
+import { guardMeant, guardsWithin } from './guard-shapes.ts';
+import { guardPlaces, isGuarded, isMisspeltGuard, isWritten } from './guards.ts';
 import { dottedNames, KNOWN, type Known, type Section } from './known-keys.ts';
 import { nearest } from './suggestions.ts';
 import { type Entry, isNull, isSet, type MapNode, type Node, type Path } from './tree.ts';
-
-/** Sections in which an unknown setting is a mistake that cannot be passed over. */
-const GUARDS: ReadonlySet<string> = new Set([
-  'auth',
-  'auth.ldap',
-  'http.tls',
-  'http.tls.certificates',
-  'http.tls.letsencrypt',
-  'access',
-  'tags',
-  'tags.immutable',
-  'tags.protected',
-  // What is passed over here deletes, or keeps, something else than was meant.
-  'garbage_collector',
-  'retention',
-  'retention.rules',
-  'retention.rules.keep',
-  'quotas',
-  'scrub',
-]);
 
 /**
  * Warns of unknown and of unsupported settings and refuses those that must not be passed over. Takes out of the
  * tree what it judged, so that the schema sees sections where it expects sections, and nothing twice.
  */
 export function checkKeys(root: MapNode, findings: Findings): void {
+  checkForeign(root, findings);
   checkSection(root, KNOWN, []);
 
   function checkSection(map: MapNode, section: Section, path: Path): void {
@@ -38,13 +21,28 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       const here = [...path, key];
       if (known === undefined) {
         const meant = hint(key, section, path);
+        const places = guardPlaces(key);
+        const isAnchors = path.length === 0 && isOwn(key);
+        const slip = isAnchors ? undefined : guardMeant(key, value);
+        const isMisspelt = isMisspeltGuard(key, section, path) || isMisspeltSection(key, section, path);
         // What was meant to keep somebody out, or to encrypt, must not be passed over.
-        if (
-          GUARDS.has(formatPath(path.filter((step) => typeof step === 'string'))) ||
-          isMisspeltGuard(key, section, path)
-        )
+        if (isGuarded(path) || (isMisspelt && !isAnchors))
           findings.problemAt(root, here, `unknown setting${meant}`, keyPlace);
-        else findings.warning(keyPlace, `${formatPath(here)}: unknown setting, it has no effect${meant}`);
+        else if (places.length > 0)
+          findings.problemAt(root, here, `has no effect here; it belongs ${places.join(' or ')}`, keyPlace);
+        else if (slip !== undefined)
+          findings.problemAt(
+            root,
+            here,
+            `unknown setting; ${slip} belongs ${guardPlaces(slip).join(' or ')}`,
+            keyPlace,
+          );
+        else {
+          findings.warning(keyPlace, `${formatPath(here)}: unknown setting, it has no effect${meant}`);
+          // At the top level it may be the home of YAML anchors, whose copies stand where they belong.
+          const isPassedOver = (guard: string) => path.length > 0 || !isWritten(guard, root);
+          if (!isAnchors) checkWithin(value, here, isPassedOver);
+        }
         map.entries.delete(key);
       } else if (known.kind === 'unsupported') {
         checkUnsupported(entry, known, here);
@@ -62,7 +60,11 @@ export function checkKeys(root: MapNode, findings: Findings): void {
       if (node.kind === 'map') checkSection(node, known, path);
       return expectKind(node, 'map', path);
     }
-    if (known.kind === 'map') return expectKind(node, 'map', path);
+    if (known.kind === 'map') {
+      if (known.value.kind === 'free') checkWithin(node, path);
+      return expectKind(node, 'map', path);
+    }
+    if (known.kind === 'free') checkWithin(node, path);
     if (known.kind === 'list') {
       if (node.kind !== 'list') return known.single || expectKind(node, 'list', path);
       // All are looked at; the list goes as a whole, because its other items would change their numbers.
@@ -78,12 +80,23 @@ export function checkKeys(root: MapNode, findings: Findings): void {
     return false;
   }
 
+  /** Refuses what guards nothing because it was indented below something that it is no part of. */
+  function checkWithin(node: Node, path: Path, isPassedOver = (_guard: string) => true): void {
+    for (const guard of guardsWithin(node, path).filter(({ name }) => isPassedOver(name)))
+      findings.problemAt(
+        root,
+        guard.path,
+        `has no effect here; ${guard.name} belongs ${guardPlaces(guard.name).join(' or ')}`,
+      );
+  }
+
   function checkUnsupported(
     { value, keyPlace }: Entry,
     known: Extract<Known, { kind: 'unsupported' }>,
     path: Path,
   ): void {
     const { effect, advice, asks = isSet } = known.entry;
+    if (effect !== 'refuse') checkWithin(value, path);
     if (effect === 'accept' || !asks(value)) return;
     if (effect === 'warn') {
       findings.warning(keyPlace, `${formatPath(path)}: is not supported yet and has no effect`);
@@ -94,12 +107,32 @@ export function checkKeys(root: MapNode, findings: Findings): void {
   }
 }
 
-/** Sections that keep somebody out: a slip of the finger in their names would let everybody in, or listen. */
-const GUARDING: ReadonlySet<string> = new Set(['auth', 'users', 'groups', 'acl', 'access', 'http.tls']);
+/** Another program's file would leave nothing but the defaults, and a page of warnings. */
+function checkForeign({ entries }: MapNode, findings: Findings): void {
+  const sections = [...entries].filter(
+    ([key, { keyPlace }]) => key !== 'version' && !('variable' in keyPlace),
+  );
+  const [first] = sections;
+  const isOurs = (key: string) => KNOWN.keys.has(key) || isMisspeltSection(key, KNOWN, []);
+  if (first === undefined || sections.some(([key]) => isOurs(key))) return;
+  const [key, { keyPlace }] = first;
+  findings.problem(
+    keyPlace,
+    `no setting of the file is one of a registry, such as storage and http: ${printable(key)} is not known. Is it another program’s?`,
+  );
+}
 
-function isMisspeltGuard(key: string, section: Section, path: Path): boolean {
-  const meant = nearest(key, section.keys.keys());
-  return meant !== undefined && GUARDING.has(formatPath([...path, meant]));
+/** What begins with `x-`, `_` or a dot is somebody's own, such as the home of YAML anchors, and never meant. */
+function isOwn(key: string): boolean {
+  return /^(?:x-|[_.])/i.test(key);
+}
+
+/**
+ * Whether the name of a whole section is misspelt: the registry would listen, or keep its content, somewhere else than the
+ * file says.
+ */
+function isMisspeltSection(key: string, section: Section, path: Path): boolean {
+  return path.length === 0 && nearest(key, section.keys.keys()) !== undefined;
 }
 
 const NAMES = { map: 'a section of settings', list: 'a list' } as const;
@@ -110,7 +143,7 @@ function nameOf(node: Node, path: Path): string {
   return path.length < 2 ? `"${printable(node.text)}"` : 'a single value';
 }
 
-/** The one setting that has this very name elsewhere, or else the nearest of the section. */
+/** The one setting that has this very name elsewhere, of several the one that lies least deep, or else the nearest of the section. */
 function hint(key: string, section: Section, path: Path): string {
   const suggestion = elsewhere(key) ?? sibling(key, section, path);
   return suggestion === undefined ? '' : `; did you mean ${suggestion}?`;
@@ -118,8 +151,13 @@ function hint(key: string, section: Section, path: Path): string {
 
 function elsewhere(key: string): string | undefined {
   const lower = key.toLowerCase();
-  const found = dottedNames().filter((name) => name.split('.').at(-1) === lower);
-  return found.length === 1 ? found[0] : undefined;
+  const depth = (name: string): number => name.split('.').length;
+  const found = dottedNames()
+    .filter((name) => name.split('.').at(-1) === lower)
+    .toSorted((a, b) => depth(a) - depth(b));
+  const [first, second] = found;
+  if (first === undefined || (second !== undefined && depth(second) === depth(first))) return undefined;
+  return first;
 }
 
 function sibling(key: string, section: Section, path: Path): string | undefined {

@@ -2,6 +2,7 @@
  * The effective configuration: every default filled in, in our own words and units. It holds plain JSON values
  * only, because worker processes receive it as a message, and it is never changed after it was made.
  */
+import type { TcpAddress } from './addresses.ts';
 import type { AuthConfig } from './auth-config.ts';
 
 export interface Config {
@@ -110,6 +111,14 @@ export interface HttpConfig {
   readonly workers?: number;
   /** Addresses and blocks of proxies whose word counts for who the client is; `unix` for who comes by the unix socket. */
   readonly trustedProxies: readonly string[];
+  /** Where health and metrics are told, to anybody who gets there. */
+  readonly debug?: DebugConfig;
+}
+
+export interface DebugConfig {
+  readonly addr: TcpAddress;
+  /** The path of the metrics; without it there are none. */
+  readonly metrics?: string;
 }
 
 /** An authority of our own, and what it signs for this host. */

@@ -3,6 +3,7 @@ import { formatTcpAddress } from './addresses.ts';
 import type {
   AcmeConfig,
   Config,
+  DebugConfig,
   GarbageCollectorConfig,
   HttpConfig,
   ProxyConfig,
@@ -123,7 +124,7 @@ function timetable({ intervalMs, window }: TimetableConfig) {
 
 function http(section: HttpConfig) {
   const { addr, prefix, host, relativeUrls, secret, headers, drainTimeoutMs, tls, workers } = section;
-  const { trustedProxies } = section;
+  const { trustedProxies, debug } = section;
   return {
     addr: 'unix' in addr ? addr.unix : formatTcpAddress(addr),
     net: 'unix' in addr ? 'unix' : 'tcp',
@@ -136,6 +137,14 @@ function http(section: HttpConfig) {
     ...(tls === undefined ? {} : { tls: describeTls(tls) }),
     ...(workers === undefined ? {} : { workers }),
     ...(trustedProxies.length === 0 ? {} : { trustedproxies: trustedProxies }),
+    ...(debug === undefined ? {} : { debug: describeDebug(debug) }),
+  };
+}
+
+function describeDebug({ addr, metrics }: DebugConfig) {
+  return {
+    addr: formatTcpAddress(addr),
+    prometheus: { enabled: metrics !== undefined, ...(metrics === undefined ? {} : { path: metrics }) },
   };
 }
 

@@ -34,7 +34,7 @@ export function parseDuration(text: string): number | undefined {
   return inRange(text.startsWith('-') ? -total : total);
 }
 
-/** Reads a duration that may also be whole days or weeks: `14d`, `2w`. @returns milliseconds, an integer; undefined when it is none */
+/** Reads a duration of upkeep, which may also be whole days or weeks: `14d`, `2w`. @returns milliseconds, an integer; undefined when it is none */
 export function parseAge(text: string): number | undefined {
   const [, count, unit] = /^(\d{1,5})([dw])$/.exec(text.trim()) ?? [];
   if (count === undefined) return parseDuration(text.trim());

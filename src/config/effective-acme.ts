@@ -1,4 +1,5 @@
 /** What `http.tls.letsencrypt` means. */
+import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parseTcpAddress } from './addresses.ts';
 import type { AcmeConfig, TlsConfig } from './config.ts';
@@ -84,6 +85,13 @@ function hostsOf(
   if (hosts.length > MAX_HOSTS)
     tell(path, `has ${hosts.length} names; a certificate can be for ${MAX_HOSTS}`);
   for (const [index, host] of hosts.entries()) {
+    if (isIP(host.replace(/^\[|\]$/g, '')) !== 0) {
+      tell(
+        [...path, index],
+        `${host} is an address, and certificates are asked for names only; "http.tls.auto: true" instead makes one for every address of this machine`,
+      );
+      continue;
+    }
     if (host.startsWith('*.') && challenge !== 'dns-01') {
       tell([...path, index], `${host} can be asked for with "challenge: dns-01" only`);
     }

@@ -224,7 +224,31 @@ class Effective {
       ...(tls === undefined ? {} : { tls }),
       ...(typeof section.workers === 'number' ? { workers: section.workers } : {}),
       trustedProxies: section.trustedproxies ?? [],
+      ...this.#debug(section, [addr, ...(tls?.plainAddr === undefined ? [] : [tls.plainAddr])]),
     };
+  }
+
+  #debug({ debug }: NonNullable<File['http']>, others: readonly AddressConfig[]): Pick<HttpConfig, 'debug'> {
+    const text = orUndefined(debug?.addr);
+    const { enabled, path } = debug?.prometheus ?? {};
+    if (text === undefined) {
+      if (enabled === true)
+        this.#findings.warningAt(
+          this.#root,
+          ['http', 'debug', 'prometheus', 'enabled'],
+          'has no effect without http.debug.addr',
+        );
+      return {};
+    }
+    const addr = parseTcpAddress(text);
+    const where = ['http', 'debug', 'addr'];
+    if (addr === undefined)
+      this.#problem(where, `expected host:port such as "127.0.0.1:5001", found "${text.slice(0, 60)}"`);
+    else if (others.some((other) => overlap(addr, other)))
+      this.#problem(where, 'has the port of http.addr or http.tls.plainaddr; choose another one');
+    else
+      return { debug: { addr, ...(enabled === true ? { metrics: orUndefined(path) ?? '/metrics' } : {}) } };
+    return {};
   }
 
   #address(section: NonNullable<File['http']>, defaults: Defaults): AddressConfig {

@@ -4,6 +4,7 @@
  * the section, comes before `REGISTRY_STORAGE_DELETE_ENABLED`. Values are YAML.
  */
 import { Findings, formatPath } from './findings.ts';
+import { guardsMeant } from './guards.ts';
 import { KNOWN, type Known, SCALAR_FORMS } from './known-keys.ts';
 import { parseYaml } from './parse-yaml.ts';
 import { nearest } from './suggestions.ts';
@@ -15,6 +16,9 @@ const PREFIX = 'REGISTRY_';
 
 /** Names the file; it is no setting. */
 export const PATH_VARIABLE = 'REGISTRY_CONFIGURATION_PATH';
+
+/** Where podman, skopeo and buildah have the logins of this user (containers-auth.json(5)): no setting of a server. */
+const LOGINS_VARIABLE = 'REGISTRY_AUTH_FILE';
 
 const SERVICE_VARIABLE =
   /^REGISTRY(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)$/;
@@ -34,11 +38,12 @@ export function applyEnvironment(root: MapNode, env: Environment, findings: Find
 
 /**
  * Whether Kubernetes or Docker links set it for a service that is called `registry` or `registry-…`: such names
- * appear in every pod and say nothing to us.
+ * appear in every pod and say nothing to us. Nor do those that are for other programs.
  */
 function isForeign(name: string, value: string): boolean {
   return (
     name === PATH_VARIABLE ||
+    name === LOGINS_VARIABLE ||
     name.startsWith('REGISTRY_ENV_') ||
     SERVICE_VARIABLE.test(name) ||
     (/^REGISTRY(?:_\w+)?_PORT$/.test(name) && /^(?:tcp|udp|sctp):\/\//.test(value))
@@ -143,10 +148,17 @@ class Assignment {
   }
 
   #unknown(path: Path, candidates: Iterable<string>, head: string, tail: readonly string[]): undefined {
-    const near = nearest(head, candidates);
-    const meant = near === undefined ? [] : [...path, near, ...tail];
-    const hint = meant.length === 0 ? '' : `; did you mean ${PREFIX}${meant.join('_').toUpperCase()}?`;
-    this.#findings.warning(this.#place, `no setting has this name, it has no effect${hint}`);
+    const names = [...candidates];
+    const near = nearest(head, names);
+    const nothing = new ScalarNode(null, '', false, this.#place);
+    const value = parseYaml(this.#value, new Findings(undefined), this.#variable) ?? nothing;
+    const guards = guardsMeant({ section: path, candidates: names, words: [head, ...tail], value });
+    const meant = guards ?? (near === undefined ? [] : [[...path, near, ...tail].join('_')]);
+    const variables = meant.map((name) => `${PREFIX}${name.replaceAll('.', '_').toUpperCase()}`);
+    const hint = variables.length === 0 ? '' : `; did you mean ${variables.join(' or ')}?`;
+    if (guards === undefined)
+      this.#findings.warning(this.#place, `no setting has this name, it has no effect${hint}`);
+    else this.#findings.problem(this.#place, `no setting has this name${hint}`);
     return undefined;
   }
 }

@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot';
 import type { Json } from './config.ts';
-import { nanoseconds, parseDuration } from './durations.ts';
+import { nanoseconds, parseAge, parseDuration } from './durations.ts';
 import { printable } from './findings.ts';
 import { ScalarNode } from './tree.ts';
 
@@ -79,11 +79,20 @@ export function integer(min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INT
 
 /** A duration of at least `minMs` milliseconds. */
 export function duration(minMs = 0) {
+  return durationBy(parseDuration, minMs, '"30s" or "1h30m"');
+}
+
+/** The same for what upkeep waits, which may be whole days or weeks too. */
+export function longDuration(minMs = 0) {
+  return durationBy(parseAge, minMs, '"1h30m" or "7d"');
+}
+
+function durationBy(parse: (text: string) => number | undefined, minMs: number, examples: string) {
   const bound = minMs > 0 ? ' above 0' : '';
-  return scalar(`a duration${bound} such as "30s" or "1h30m"`, (node): DurationValue | undefined => {
+  return scalar(`a duration${bound} such as ${examples}`, (node): DurationValue | undefined => {
     // Read from the text: YAML 1.1 takes 1:30 for the number 90.
     const unitless = !node.quoted && /^[+-]?\d+$/.test(node.text);
-    const ms = unitless ? nanoseconds(Number(node.text)) : parseDuration(node.text);
+    const ms = unitless ? nanoseconds(Number(node.text)) : parse(node.text);
     return ms === undefined || ms < minMs ? undefined : { ms, unitless: unitless && ms !== 0 };
   });
 }

@@ -4,12 +4,30 @@
  */
 import * as v from 'valibot';
 import { acmeSchema } from './acme-schema.ts';
-import { parseCertificateName, parseDomain, parsePrefix, parseProxy, parseServerName } from './addresses.ts';
+import {
+  parseCertificateName,
+  parseDomain,
+  parseMetricsPath,
+  parsePrefix,
+  parseProxy,
+  parseServerName,
+} from './addresses.ts';
 import { accessSchema, aclSchema, authSchema, groupsSchema, usersSchema } from './auth-schema.ts';
 import { proxySchema } from './proxy-schema.ts';
 import { tagRulesSchema } from './tag-rules-schema.ts';
 import { quotasSchema } from './quota-schema.ts';
-import { anything, duration, flag, integer, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
+import {
+  anything,
+  duration,
+  flag,
+  integer,
+  listOf,
+  longDuration,
+  oneOf,
+  secretText,
+  text,
+  textThat,
+} from './scalars.ts';
 import { retentionSchema } from './retention-schema.ts';
 import { scrubSchema } from './scrub-schema.ts';
 import { garbageCollectorSchema } from './upkeep-schema.ts';
@@ -55,8 +73,8 @@ const storage = v.object({
       uploadpurging: v.nullish(
         v.object({
           enabled: v.nullish(flag()),
-          age: v.nullish(duration()),
-          interval: v.nullish(duration(1)),
+          age: v.nullish(longDuration()),
+          interval: v.nullish(longDuration(1)),
           dryrun: v.nullish(flag()),
         }),
       ),
@@ -115,6 +133,17 @@ const http = v.object({
     }),
   ),
   workers: v.nullish(integer(1, MAX_WORKERS)),
+  debug: v.nullish(
+    v.object({
+      addr: v.nullish(text('a string such as "127.0.0.1:5001"')),
+      prometheus: v.nullish(
+        v.object({
+          enabled: v.nullish(flag()),
+          path: v.nullish(textThat('a path such as "/metrics"', parseMetricsPath)),
+        }),
+      ),
+    }),
+  ),
   trustedproxies: v.nullish(
     listOf(textThat('an address, a block such as 10.0.0.0/8, or "unix"', parseProxy)),
   ),

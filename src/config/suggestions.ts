@@ -18,8 +18,8 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best;
 }
 
-/** The Damerau-Levenshtein distance (optimal string alignment). */
-function slips(a: string, b: string): number {
+/** How many slips make one text of the other: the Damerau-Levenshtein distance (optimal string alignment). */
+export function slips(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let row = 1; row <= a.length; row++) {

@@ -60,7 +60,6 @@ export const UNSUPPORTED: Readonly<Record<string, Unsupported>> = {
 
   'http.http2': accept,
   'http.h2c': { effect: 'warn', asks: isEnabled },
-  'http.debug': warn,
 
   notifications: warn,
   redis: warn,

@@ -1,7 +1,7 @@
 /** The section `garbage_collector`, as it is written, and what all sections of upkeep have in common. */
 import * as v from 'valibot';
 import type { WindowConfig } from './config.ts';
-import { duration, flag, integer, textThat } from './scalars.ts';
+import { flag, integer, longDuration, textThat } from './scalars.ts';
 
 const MINUTES_OF_DAY = 24 * 60;
 
@@ -35,7 +35,7 @@ function formatMinute(minute: number): string {
 
 /** When a job runs by itself: two settings that every section of upkeep has. */
 export const timetable = {
-  interval: v.nullish(duration(1)),
+  interval: v.nullish(longDuration(1)),
   window: v.nullish(textThat('a time of day such as "01:00-05:00"', parseWindow)),
 };
 
@@ -47,6 +47,6 @@ export const garbageCollectorSchema = v.object({
   enabled: v.nullish(flag()),
   ...timetable,
   remove_untagged: v.nullish(flag()),
-  grace: v.nullish(duration()),
+  grace: v.nullish(longDuration()),
   rate: v.nullish(objectRate()),
 });

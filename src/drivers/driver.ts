@@ -31,6 +31,13 @@ export interface WriteOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface DeleteOptions {
+  /** The objects may be back when the machine crashes; saves the cost of syncing. */
+  readonly volatile?: boolean;
+  /** None of them is larger than some kilobytes, so that freeing its bytes takes no time. */
+  readonly small?: boolean;
+}
+
 export interface ListOptions {
   /** Only keys greater than this one. */
   readonly after?: string;
@@ -64,7 +71,7 @@ export interface StorageDriver {
    * Deletes the objects; an absent one is no error. A key that ends with `/` stands for everything below it.
    * Visible to every process on return, and durable unless `volatile`.
    */
-  delete(keys: readonly string[], options?: { readonly volatile?: boolean }): Promise<void>;
+  delete(keys: readonly string[], options?: DeleteOptions): Promise<void>;
 }
 
 /**
@@ -132,6 +139,38 @@ export interface ListsNames {
   names(prefix: string): readonly string[] | Promise<readonly string[]>;
 }
 
+/** The level of keys below a prefix is found elsewhere too. */
+export interface Alias {
+  /** Where that is, for the operator. */
+  readonly path: string;
+  /** The prefix of the same level that leads there otherwise; undefined where the whole storage is only a part of it. */
+  readonly prefix?: string;
+}
+
+/** Optional: the same level of keys may be found below several prefixes, as by symbolic links between folders. */
+export interface FindsAliases {
+  /**
+   * Whether the level below `prefix` is found elsewhere below `within` too, with which `prefix` begins. Of several prefixes of
+   * a level at least one is no alias. Only the last component is looked at: who walks has come through the others.
+   */
+  aliasOf(prefix: string, within: string): Alias | undefined;
+  /**
+   * The prefix below `within` to which the links in `prefix`, at any of its components, lead; itself where there are none, or
+   * where they lead to what is not below `within`. What is not there (yet) counts as below what is. Cheap enough for each
+   * request: a link that is made or changed may count only a second later.
+   */
+  realPrefix(prefix: string, within: string): string;
+}
+
+/** Optional: what seems absent may be out of reach, as behind a symbolic link to a disk that is not mounted. */
+export interface FindsLost {
+  /**
+   * Why nobody can say what is at a key, or below a prefix, at which nothing was found; undefined where nothing is. Costs a
+   * look at the folder that it would be in.
+   */
+  lostAt(keyOrPrefix: string): StorageFailure | undefined;
+}
+
 /** Optional: an object's time of change can be set to now without writing it anew. */
 export interface Touches {
   /** @throws ObjectNotFound */
@@ -193,6 +232,13 @@ export function isFull(error: unknown): error is StorageFailure {
   return error instanceof StorageFailure && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
 }
 
+const UNWRITABLE = new Set(['EROFS', 'EACCES', 'EPERM']);
+
+/** Whether a write failed because the storage, or a part of it, may only be read: reading works then, mostly. */
+export function isUnwritable(error: unknown): error is StorageFailure {
+  return error instanceof StorageFailure && UNWRITABLE.has(error.code);
+}
+
 export function canAppend<D extends StorageDriver>(driver: D): driver is D & Appends {
   return 'openAppend' in driver;
 }
@@ -211,6 +257,14 @@ export function canReadSmall<D extends StorageDriver>(driver: D): driver is D & 
 
 export function canListNames<D extends StorageDriver>(driver: D): driver is D & ListsNames {
   return 'names' in driver;
+}
+
+export function canFindAliases<D extends StorageDriver>(driver: D): driver is D & FindsAliases {
+  return 'aliasOf' in driver;
+}
+
+export function canFindLost<D extends StorageDriver>(driver: D): driver is D & FindsLost {
+  return 'lostAt' in driver;
 }
 
 export function canTouch<D extends StorageDriver>(driver: D): driver is D & Touches {

@@ -4,7 +4,7 @@ import { accessLine, type LogFormat, logLine, type LogLevel } from './log-lines.
 
 /** Lines are gathered up to this many bytes: a write to a pipe that is no larger never mixes with another process's. */
 const BATCH = 4096;
-/** Bytes kept for a reader of standard output that has stopped reading; further lines are lost. */
+/** Bytes kept for a reader of an output that has stopped reading; further lines are lost. */
 const MAX_UNREAD = 1024 * 1024;
 /** How long a line may be gathered, in milliseconds. */
 const MAX_HELD = 50;
@@ -20,7 +20,8 @@ export interface LogSettings {
 
 /** A log on standard error, as `registry:2` has it. */
 export function createLogger({ format, level, fields }: LogSettings): Logger {
-  const output = new SonicBoom({ fd: 2, sync: true, maxWrite: BATCH });
+  const output = new SonicBoom({ fd: 2, sync: true, maxWrite: BATCH, maxLength: MAX_UNREAD });
+  output.on('error', () => undefined); // such as a terminal that was closed: requests under way still end as they should
   const write =
     (of: LogLevel) =>
     (message: string, more: LogFields = {}) => {

@@ -181,10 +181,17 @@ export interface UsageLedger {
       readonly isManifest?: boolean;
     },
   ): Promise<void>;
-  /** Frees what was set aside. */
-  release(quotas: readonly Quota[], key: string): Promise<void>;
-  /** Takes note that a repository has no link to the content any more: lowers the count where it is cheap to know that no other has. */
-  unlinked(quotas: readonly Quota[], digest: Digest): Promise<void>;
+  /** Frees what was set aside under these names. */
+  release(quotas: readonly Quota[], keys: readonly string[]): Promise<void>;
+  /**
+   * Takes note that a repository may have no link to these any more: content that no repository of an account links to, and
+   * a repository without a manifest, count no more. @returns accounts of so many repositories that they have to be counted anew
+   */
+  unlinked(
+    quotas: readonly Quota[],
+    repository: RepositoryName,
+    digests: readonly Digest[],
+  ): Promise<readonly Quota[]>;
   /** Size in bytes of content that is stored for whatever repository; undefined when it is not. */
   storedSize(digest: Digest): Promise<number | undefined>;
 }

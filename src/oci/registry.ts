@@ -74,7 +74,7 @@ export interface Repository {
    * moment and acknowledged stays whole, or goes as a whole.
    * @throws RegistryError `NAME_UNKNOWN` when there is nothing; what `options.keeps` throws for any tag, before anything goes
    */
-  delete(options?: Pick<DeleteOptions, 'dryRun' | 'keeps'>): Promise<DeletedContent>;
+  delete(options?: Pick<DeleteOptions, 'dryRun' | 'keeps' | 'going'>): Promise<DeletedContent>;
   /**
    * Deletes the tags of the page that match; their manifests stay. The page is of all tags, so that a call costs
    * what a page costs: few or none of them may match.
@@ -93,6 +93,8 @@ export interface DeleteOptions {
   readonly dryRun?: boolean;
   /** Throws for a tag that must stay, and with it what it points at. */
   readonly keeps?: ((tag: Tag) => void) | undefined;
+  /** Told, before anything goes, of the blobs and manifests, and of the uploads by their ids, that are to go with a repository. */
+  readonly going?: ((digests: readonly Digest[], uploads: readonly string[]) => void) | undefined;
   /** Whether what a manifest of the repository refers to stays. */
   readonly unlessReferenced?: boolean;
 }

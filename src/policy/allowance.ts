@@ -10,6 +10,8 @@ export interface AllowanceTools {
   readonly ledger: UsageLedger;
   /** Has accounts counted that never were; returns when they are, or when that takes too long to wait for. */
   readonly count: (quotas: readonly Quota[]) => Promise<void>;
+  /** Has accounts counted anew soon; returns at once. */
+  readonly recount: (quotas: readonly Quota[]) => void;
   readonly log: Logger;
 }
 
@@ -65,7 +67,7 @@ export class Allowance {
       return new RegistryError('DENIED', message, { detail });
     }
     const more = needed === 0 ? '' : `, and this needs at least ${formatBytes(needed)}`;
-    const message = `the quota of ${account} is used up: ${formatBytes(used)} of ${formatBytes(limit)} are in use${more}; delete images that nobody needs, or ask for a larger quota`;
+    const message = `the quota of ${account} is used up: ${formatBytes(used)} of ${formatBytes(limit)} are in use${more}; delete images that nobody needs (their layers count until they are collected), or ask for a larger quota`;
     return new RegistryError('DENIED', message, { status: 413, detail: { ...detail, needed } });
   }
 
@@ -79,12 +81,32 @@ export class Allowance {
     await this.#tell(() => this.#tools.ledger.settle(this.#quotas, { ...stored, repository: this.#name }));
   }
 
-  async release(key: string): Promise<void> {
-    await this.#tell(() => this.#tools.ledger.release(this.#quotas, key));
+  /** Frees what was set aside under these names. */
+  async release(keys: readonly string[]): Promise<void> {
+    await this.#tell(() => this.#tools.ledger.release(this.#quotas, keys));
   }
 
-  async unlinked(digest: Digest): Promise<void> {
-    await this.#tell(() => this.#tools.ledger.unlinked(this.#quotas, digest));
+  /** Lowers what counts, after the repository's links to these have gone or may have. */
+  async unlinked(digests: readonly Digest[]): Promise<void> {
+    const { ledger, recount } = this.#tools;
+    try {
+      const unknown = await ledger.unlinked(this.#quotas, this.#name, digests);
+      if (unknown.length > 0) recount(unknown);
+    } catch (error) {
+      this.#warn(error);
+      recount(this.#quotas);
+    }
+  }
+
+  /** Makes the count right after a push has failed: the link may be there all the same, or have been seen by a count and be gone. */
+  async unsure(pushed: {
+    readonly key: string;
+    readonly digest: Digest;
+    readonly isManifest?: boolean;
+  }): Promise<void> {
+    const size = await this.storedSize(pushed.digest).catch(() => undefined);
+    if (size !== undefined) await this.settle({ ...pushed, size });
+    await this.unlinked([pushed.digest]);
   }
 
   storedSize(digest: Digest): Promise<number | undefined> {
@@ -95,11 +117,15 @@ export class Allowance {
     try {
       await work();
     } catch (error) {
-      this.#tools.log.warn('a quota could not be brought up to date; the next counting does it', {
-        repository: this.#name,
-        error: String(error),
-      });
+      this.#warn(error);
     }
+  }
+
+  #warn(error: unknown): void {
+    this.#tools.log.warn('a quota could not be brought up to date; the next counting does it', {
+      repository: this.#name,
+      error: String(error),
+    });
   }
 }
 

@@ -26,7 +26,15 @@ export interface GuardedOptions {
   readonly tags: TagRules;
   /** Whether blobs and manifests can be deleted that a manifest of the same repository refers to. */
   readonly deleteReferenced: boolean;
+  /**
+   * The name under which the storage really has a repository: its rules hold too. Asked only before changes, and where there
+   * are rules. By default each has its own name alone.
+   */
+  readonly canonical?: (name: RepositoryName) => RepositoryName;
 }
+
+/** The rules for a repository; undefined where there are none. */
+type RulesNow = () => RepositoryTagRules | undefined;
 
 export class GuardedRegistry implements Registry {
   readonly #inner: Registry;
@@ -43,8 +51,9 @@ export class GuardedRegistry implements Registry {
   }
 
   repository(name: RepositoryName): Repository {
-    const { tags, deleteReferenced } = this.#options;
-    return new GuardedRepository(this.#inner.repository(name), tags.of(name), !deleteReferenced);
+    const { tags, deleteReferenced, canonical = (same) => same } = this.#options;
+    const rules: RulesNow = () => (tags.isEmpty ? undefined : tags.of(name, canonical(name)));
+    return new GuardedRepository(this.#inner.repository(name), rules, !deleteReferenced);
   }
 
   repositories(page: PageRequest): Promise<Page<RepositoryName>> {
@@ -55,10 +64,10 @@ export class GuardedRegistry implements Registry {
 class GuardedRepository implements Repository {
   readonly name: RepositoryName;
   readonly #inner: Repository;
-  readonly #rules: RepositoryTagRules | undefined;
+  readonly #rules: RulesNow;
   readonly #unlessReferenced: boolean;
 
-  constructor(inner: Repository, rules: RepositoryTagRules | undefined, unlessReferenced: boolean) {
+  constructor(inner: Repository, rules: RulesNow, unlessReferenced: boolean) {
     this.name = inner.name;
     this.#inner = inner;
     this.#rules = rules;
@@ -110,16 +119,16 @@ class GuardedRepository implements Repository {
   }
 
   #with(options: DeleteOptions = {}): DeleteOptions {
-    return { ...options, keeps: this.#rules?.checkDeletion };
+    return { ...options, keeps: this.#rules()?.checkDeletion };
   }
 }
 
 class GuardedManifests implements Manifests {
   readonly #inner: Manifests;
-  readonly #rules: RepositoryTagRules | undefined;
+  readonly #rules: RulesNow;
   readonly #unlessReferenced: boolean;
 
-  constructor(inner: Manifests, rules: RepositoryTagRules | undefined, unlessReferenced: boolean) {
+  constructor(inner: Manifests, rules: RulesNow, unlessReferenced: boolean) {
     this.#inner = inner;
     this.#rules = rules;
     this.#unlessReferenced = unlessReferenced;
@@ -134,11 +143,11 @@ class GuardedManifests implements Manifests {
   }
 
   put(manifest: Parameters<Manifests['put']>[0]): Promise<{ content: Content; subject: Digest | undefined }> {
-    return this.#inner.put({ ...manifest, guard: this.#rules?.checkMove });
+    return this.#inner.put({ ...manifest, guard: this.#rules()?.checkMove });
   }
 
   delete(digest: Digest, options: DeleteOptions = {}): Promise<readonly Tag[]> {
-    const keeps = this.#rules?.checkDeletion;
+    const keeps = this.#rules()?.checkDeletion;
     return this.#inner.delete(digest, { ...options, keeps, unlessReferenced: this.#unlessReferenced });
   }
 }

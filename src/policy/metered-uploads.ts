@@ -44,7 +44,7 @@ export class MeteredUploads implements Uploads {
 
   async cancel(id: string): Promise<void> {
     await this.#inner.cancel(id);
-    await this.#allowance.release(id);
+    await this.#allowance.release([id]);
   }
 
   async #metered<T>(
@@ -70,7 +70,8 @@ export class MeteredUploads implements Uploads {
     } catch (error) {
       if (isRefusal(error)) await this.#inner.cancel(id).catch(() => undefined);
       // What a broken upload has left is not counted; when it goes on, it is.
-      await this.#allowance.release(id);
+      await this.#allowance.release([id]);
+      if (digest !== undefined && !isRefusal(error)) await this.#allowance.unsure({ key: id, digest });
       throw error;
     }
   }

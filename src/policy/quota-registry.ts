@@ -1,6 +1,7 @@
 /** A registry whose repositories are held to quotas. What no quota names is the inner registry's own, at no cost. */
 import { createHash, randomUUID } from 'node:crypto';
 import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import type { Blobs, Manifests, Page, PageRequest, Registry, Repository, Uploads } from '../oci/registry.ts';
 import type { Allowance } from './allowance.ts';
@@ -52,11 +53,38 @@ class QuotaRepository implements Repository {
     return this.#inner.exists();
   }
 
-  /** What goes with it is counted when all is counted again. */
-  delete(...asked: Parameters<Repository['delete']>): ReturnType<Repository['delete']> {
-    return this.#inner.delete(...asked);
+  async delete(...[options]: Parameters<Repository['delete']>): ReturnType<Repository['delete']> {
+    let going: readonly Digest[] = [];
+    let uploads: readonly string[] = [];
+    try {
+      return await this.#inner.delete({
+        ...options,
+        going: (digests, ids) => {
+          going = digests;
+          uploads = ids;
+          options?.going?.(digests, ids);
+        },
+      });
+    } finally {
+      // Also after a failure half-way.
+      if (going.length > 0) await this.#allowance.unlinked(going);
+      if (uploads.length > 0) await this.#allowance.release(await this.#ended(uploads));
+    }
   }
 
+  /** Those of the uploads that are no more. One that cannot be looked at may go on, and counts. */
+  async #ended(ids: readonly string[]): Promise<readonly string[]> {
+    const { uploads } = this.#inner;
+    const ended: string[] = [];
+    for (const id of ids) {
+      await uploads.status(id).catch((error: unknown) => {
+        if (error instanceof RegistryError && error.code === 'BLOB_UPLOAD_UNKNOWN') ended.push(id);
+      });
+    }
+    return ended;
+  }
+
+  /** Their manifests stay and count on. */
   deleteTags(...asked: Parameters<Repository['deleteTags']>): ReturnType<Repository['deleteTags']> {
     return this.#inner.deleteTags(...asked);
   }
@@ -72,8 +100,12 @@ class QuotaRepository implements Repository {
       open: (...request) => blobs.open(...request),
       mount: (digest, options) => this.#mount(digest, options),
       delete: async (digest, options) => {
-        await blobs.delete(digest, options);
-        await this.#allowance.unlinked(digest);
+        try {
+          await blobs.delete(digest, options);
+        } finally {
+          // Also after a failure half-way.
+          await this.#allowance.unlinked([digest]);
+        }
       },
     };
   }
@@ -92,10 +124,14 @@ class QuotaRepository implements Repository {
     }
     try {
       const content = await blobs.mount(digest, options);
-      if (content !== undefined) await this.#allowance.settle({ key, ...content });
+      if (content === undefined) await this.#allowance.unlinked([digest]);
+      else await this.#allowance.settle({ key, ...content });
       return content;
+    } catch (error) {
+      await this.#allowance.unsure({ key, digest });
+      throw error;
     } finally {
-      await this.#allowance.release(key);
+      await this.#allowance.release([key]);
     }
   }
 
@@ -125,14 +161,21 @@ class QuotaRepository implements Repository {
           const result = await manifests.put(manifest);
           await this.#allowance.settle({ key, ...result.content, isManifest: true });
           return result;
+        } catch (error) {
+          await this.#allowance.unsure({ key, digest, isManifest: true });
+          throw error;
         } finally {
-          await this.#allowance.release(key);
+          await this.#allowance.release([key]);
         }
       },
       delete: async (digest, options) => {
-        const tags = await manifests.delete(digest, options);
-        if (options?.dryRun !== true) await this.#allowance.unlinked(digest);
-        return tags;
+        if (options?.dryRun === true) return manifests.delete(digest, options);
+        try {
+          return await manifests.delete(digest, options);
+        } finally {
+          // Its link may have gone also where the rest of it could not.
+          await this.#allowance.unlinked([digest]);
+        }
       },
     };
   }

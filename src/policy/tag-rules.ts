@@ -43,9 +43,17 @@ export class TagRules {
     );
   }
 
-  /** The rules for one repository; undefined where there are none, so that nothing need be asked of its tags. */
-  of(name: RepositoryName): RepositoryTagRules | undefined {
-    const rules = this.#rules.filter(({ repositories }) => matches(repositories, name));
+  /** Whether there is none for any repository. */
+  get isEmpty(): boolean {
+    return this.#rules.length === 0;
+  }
+
+  /**
+   * The rules for one repository; undefined where there are none, so that nothing need be asked of its tags.
+   * @param names all the names that it has
+   */
+  of(...names: readonly RepositoryName[]): RepositoryTagRules | undefined {
+    const rules = this.#rules.filter(({ repositories }) => names.some((name) => matches(repositories, name)));
     return rules.length === 0 ? undefined : new RepositoryTagRules(rules);
   }
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { RegistryError } from '../oci/errors.ts';
 import type { Exchange } from './exchange.ts';
 import { StallWatch } from './stall-watch.ts';
@@ -59,72 +60,106 @@ function tooLarge(limit: number): RegistryError {
 }
 
 /**
- * Reads what is left of a small refused body. A connection that is closed with unread bytes is reset, and the reset can
- * overtake the answer: the client would see a broken connection and never learn why.
- * @returns whether nothing of it is left
+ * How long a client is listened to after its refusal, in milliseconds: as long as it sends, and in all. nginx's
+ * `lingering_timeout` and `lingering_time` are 5 and 30 seconds; but who has heard the answer and stopped, as Go's client
+ * behind a proxy, waits for our end.
  */
-export async function drainRefused({ headers, body, bodyUsed }: Request): Promise<boolean> {
-  if (body === null) return true;
-  if (bodyUsed || body.locked || Number(headers.get('content-length') ?? 0) > DRAINED) return false;
-  const reader = body.getReader();
-  let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    void reader.cancel().catch(() => undefined);
-  }, DRAIN_TIME);
-  try {
-    for (let size = 0; size <= DRAINED;) {
-      const { done, value } = await reader.read();
-      if (done) return !isLate;
-      size += value.byteLength;
+const LINGER = { silent: 1_000, whole: 10_000 };
+
+/** How much of a body is waited for: bytes, and milliseconds. */
+interface Patience {
+  readonly bytes?: number;
+  readonly silent?: number;
+  readonly whole: number;
+}
+
+/** What is left of a body that nobody wants. It is read on until it ends, or `stop`. */
+export class UnwantedBody {
+  /** Resolves at the end, also when the client has left. */
+  readonly ended: Promise<void>;
+  #size = 0;
+  #isOver = false;
+  /** Called with each piece. */
+  #onPiece: () => void = () => undefined;
+
+  constructor(body: ReadableStream<Uint8Array>) {
+    this.ended = this.#read(body);
+  }
+
+  /**
+   * Resolves when it has ended, or when more than `bytes` of it were read, its sender was silent for `silent` milliseconds,
+   * or `whole` milliseconds have gone by. @returns whether it has ended
+   */
+  async endsWithin({ bytes = Number.POSITIVE_INFINITY, silent, whole }: Patience): Promise<boolean> {
+    const limit = new AbortController();
+    const giveUp = (): void => limit.abort();
+    const latest = setTimeout(giveUp, whole);
+    const silence = silent === undefined ? undefined : setTimeout(giveUp, silent);
+    this.#onPiece = () => {
+      silence?.refresh();
+      if (this.#size > bytes) giveUp();
+    };
+    this.#onPiece();
+    if (!limit.signal.aborted) await Promise.race([this.ended, once(limit.signal, 'abort')]);
+    this.#onPiece = () => undefined;
+    clearTimeout(latest);
+    clearTimeout(silence);
+    return this.#isOver;
+  }
+
+  /** Reads no further. It is not cancelled: that would end the connection before the answer's end is sent. */
+  stop(): void {
+    this.#isOver = true;
+  }
+
+  async #read(body: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = body.getReader();
+    try {
+      while (!this.#isOver) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        this.#size += value.byteLength;
+        this.#onPiece();
+      }
+    } catch {
+      // The client has left; there is nobody to tell.
     }
-    reader.releaseLock();
-    return false;
-  } catch {
-    return true; // The client has left; there is nobody to tell.
-  } finally {
-    clearTimeout(timer);
+    this.#isOver = true;
   }
 }
 
-function withResolvers(): { readonly promise: Promise<undefined>; readonly resolve: () => void } {
-  let resolve = (): void => undefined;
-  const promise = new Promise<undefined>((done) => {
-    resolve = () => done(undefined);
-  });
-  return { promise, resolve };
+/**
+ * Reads what is left of a small refused body. A connection that is closed with unread bytes is reset, and the reset can
+ * overtake the answer: the client would see a broken connection and never learn why.
+ * @returns what is still to come of it, if anything
+ */
+export async function drainRefused({ headers, body, bodyUsed }: Request): Promise<UnwantedBody | undefined> {
+  if (body === null || body.locked) return undefined;
+  const unwanted = new UnwantedBody(body);
+  // One of which a part was read already, as until a quota was used up, is not small.
+  if (bodyUsed || Number(headers.get('content-length') ?? 0) > DRAINED) return unwanted;
+  return (await unwanted.endsWithin({ bytes: DRAINED, whole: DRAIN_TIME })) ? undefined : unwanted;
 }
-
-/** How long a client that still sends is listened to after its refusal, in milliseconds. */
-const LINGER = 2_000;
 
 /**
  * A refusal of a body that is still coming in. The answer is given at once, but ends only when the client has stopped to
- * send, or after a while: a connection that is closed under a client that writes shows it a broken pipe, and no answer.
+ * send, or after a while: a connection that is closed under a client that writes shows it a broken pipe, and no answer. It
+ * ends with its connection, which may have the rest of the body before it. On Bun it has no `Content-Length` (see
+ * `Handler`).
  */
-export function lingering(request: Request, answer: Response): Response {
-  const { body } = request;
-  if (body === null || body.locked || answer.body === null) return answer;
-  const reader = body.getReader();
-  const said = answer.body;
+export function lingering(unwanted: UnwantedBody, answer: Response): Response {
+  const { body: said } = answer;
+  if (said === null) return answer;
   const told = new ReadableStream<Uint8Array>({
     async start(controller) {
-      // Not cancelled when it is late: that would close the connection before the answer's end is sent.
-      const { promise: late, resolve } = withResolvers();
-      const timer = setTimeout(resolve, LINGER);
-      try {
-        for await (const bytes of said) controller.enqueue(bytes);
-        while ((await Promise.race([reader.read(), late]))?.done === false);
-      } catch {
-        // The client has left: it has heard enough.
-      } finally {
-        clearTimeout(timer);
-        controller.close();
-      }
+      for await (const bytes of said) controller.enqueue(bytes);
+      await unwanted.endsWithin(LINGER);
+      unwanted.stop();
+      controller.close();
     },
-    cancel: (reason) => reader.cancel(reason),
+    cancel: () => unwanted.stop(),
   });
   const headers = new Headers(answer.headers);
-  headers.delete('content-length');
+  headers.set('Connection', 'close');
   return new Response(told, { status: answer.status, headers });
 }

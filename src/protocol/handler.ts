@@ -119,28 +119,31 @@ async function answer(
     }
     return response;
   } catch (error) {
-    const isWhole = READS.has(method) || (await drainRefused(request));
+    const unwanted = READS.has(method) ? undefined : await drainRefused(request);
+    const whileItComes = (response: Response): Response =>
+      unwanted === undefined ? response : lingering(unwanted, response);
     if (error instanceof RegistryError) {
       const response = errorResponse(readable(error, method), settings.headers);
-      if (admitted === undefined) return response;
-      if (error.code !== 'DENIED') return response;
       // Who was let in may still be refused what it asks for: by a rule of the content's, not of the account's.
-      options.audit?.({
-        event: 'denied',
-        account: who.name,
-        remoteAddress: who.connection.remoteAddress,
-        result: 'refused',
-        ...('name' in admitted ? { repository: admitted.name } : {}),
-        detail: error.message,
-      });
-      return isWhole ? response : lingering(request, response);
+      if (admitted !== undefined && error.code === 'DENIED')
+        options.audit?.({
+          event: 'denied',
+          account: who.name,
+          remoteAddress: who.connection.remoteAddress,
+          result: 'refused',
+          ...('name' in admitted ? { repository: admitted.name } : {}),
+          detail: error.message,
+        });
+      return whileItComes(response);
     }
     if (request.signal.aborted) return new Response(null, { status: 499 }); // the client has left; for the log
     const failure = describeFailure(error);
     const told = `${method} ${redactQuery(path)} failed`;
     if (failure?.isExpected === true && error instanceof Error) log.warn(told, { error: error.message });
     else log.error(told, { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
-    return failureResponse(failure ?? { status: 500, message: 'internal error' }, settings.headers);
+    return whileItComes(
+      failureResponse(failure ?? { status: 500, message: 'internal error' }, settings.headers),
+    );
   }
 }
 

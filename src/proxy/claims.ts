@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { ObjectExists } from '../drivers/driver.ts';
 import { isRunning, PROCESS } from '../process-identity.ts';
+import { isSilent } from '../silence.ts';
 import { readState, type StateStorage, writeState } from './cache-state.ts';
 
 /** A claim of another machine that has not been renewed for so long (milliseconds) is nobody's. */
@@ -78,7 +79,7 @@ export async function look(storage: StateStorage, key: string): Promise<ClaimNot
   if (note === undefined) {
     // One that is being written at this moment, or that a crash left without its content.
     const info = await storage.info(key);
-    return info === undefined || Date.now() - info.modified > SILENT_FOR ? undefined : {};
+    return info === undefined || isSilent(key, info.modified, SILENT_FOR) ? undefined : {};
   }
   const { owner } = note;
   if (typeof owner !== 'string') return undefined;
@@ -86,5 +87,5 @@ export async function look(storage: StateStorage, key: string): Promise<ClaimNot
   const runs = isRunning(owner);
   if (runs !== undefined) return runs ? note : undefined;
   const info = await storage.info(key);
-  return info === undefined || Date.now() - info.modified > SILENT_FOR ? undefined : note;
+  return info === undefined || isSilent(key, info.modified, SILENT_FOR) ? undefined : note;
 }

@@ -1,5 +1,7 @@
-import { stat, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
+import { chmod, chown, rename, stat, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { Address } from './listener.ts';
 
 /** An address that cannot be listened on. The message is one line for the operator and says what to do. */
@@ -76,11 +78,70 @@ export async function clearStaleSocket(path: string): Promise<void> {
     if (folder === undefined) throw addressFailure({ unix: path }, coded('ENOENT'));
     return;
   }
-  if (!found.isSocket()) {
-    throw new AddressUnavailable(`cannot listen on ${path}: it exists and is no socket`, 'EEXIST');
-  }
+  if (!found.isSocket()) throw noSocket(path);
   if (await answers(path)) throw addressFailure({ unix: path }, coded('EADDRINUSE'));
   await unlink(path).catch(() => undefined);
+}
+
+/**
+ * Listens on a unix socket in place of whoever does now, so that no client finds nobody: on another path in the same
+ * folder, which then takes the path's place at once. Who listened before keeps what has connected to it, and removes
+ * nothing when it closes, as its own path is gone. Who may connect stays the same: mode, owner and group are those of the
+ * socket that was there, as far as this process may give them.
+ * @param start listens on the path that it is given
+ * @throws AddressUnavailable when there is something else than a socket, or no folder; and what `start` throws
+ */
+export async function takeOverPath<T>(path: string, start: (path: string) => T | Promise<T>): Promise<T> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) await clearStaleSocket(path);
+  else if (!found.isSocket()) throw noSocket(path);
+  // No longer than the path itself, whose length has a limit, where that is not very short.
+  const length = Math.max(MIN_NAME, Buffer.byteLength(basename(path)));
+  const beside = join(
+    dirname(path),
+    `.${randomBytes(MAX_NAME)
+      .toString('hex')
+      .slice(0, Math.min(length, MAX_NAME) - 1)}`,
+  );
+  const started = await start(beside);
+  // Before it has the name by which others come, so that nobody is refused in between.
+  if (found !== undefined) await grantAs(found, beside, path);
+  await rename(beside, path);
+  return started;
+}
+
+/** Bits of a mode for the group, and how far they are from those for everybody. */
+const GROUP_BITS = 0o070;
+const GROUP_SHIFT = 3;
+
+/** Gives mode, owner and group of a socket that was there to the one that takes its place, whose name will be `name`. */
+async function grantAs({ mode, uid, gid }: Stats, path: string, name: string): Promise<void> {
+  const made = await stat(path);
+  // Only root may give a file to another user; its owner may give it to a group that the process is in.
+  const given = made.uid === uid || (await may(chown(path, uid, made.gid)));
+  const grouped = made.gid === gid || (await may(chown(path, given ? uid : made.uid, gid)));
+  // What one group was allowed is no right of another one, beyond what everybody has.
+  const bits = grouped ? mode & 0o777 : (mode & 0o707) | (mode & ((mode << GROUP_SHIFT) & GROUP_BITS));
+  await may(chmod(path, bits));
+  if (!grouped)
+    process.emitWarning(
+      `${name}: the new socket could not be given to group ${gid}, which the one before had: the server's user is not in that group`,
+    );
+}
+
+function may(attempt: Promise<void>): Promise<boolean> {
+  return attempt.then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Bytes of a name that nobody else has, and that is in the way of none. */
+const MIN_NAME = 6;
+const MAX_NAME = 16;
+
+function noSocket(path: string): AddressUnavailable {
+  return new AddressUnavailable(`cannot listen on ${path}: it exists and is no socket`, 'EEXIST');
 }
 
 function coded(code: string): Error {

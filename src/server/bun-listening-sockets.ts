@@ -3,10 +3,13 @@
  * clients to come. Linux alone; `bun:ffi` calls libc.
  */
 import { readdirSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 
 export interface ListeningSockets {
   /** Descriptors of all sockets that this process listens on. */
   current(): ReadonlySet<number>;
+  /** Of these, those of a port. */
+  ofPort(port: number): readonly number[];
   /**
    * Drops the first packet (SYN) of every connection to come. The client sends it again after a second, and when the
    * socket is closed by then, another one that shares the port answers. Connections that are being made go on.
@@ -20,6 +23,27 @@ export interface ListeningSockets {
   acceptAtOnce(descriptor: number): void;
 }
 
+/**
+ * How long a server that another one takes the place of goes on with connections that are being made, in milliseconds:
+ * some round trips, and less than the second after which a client sends its first packet again.
+ */
+export const LAST_HANDSHAKES_MS = 800;
+
+/**
+ * Has all sockets of a port passed over, and resolves when what has come to them is accepted: they can be closed then
+ * without a loss. Elsewhere than on Linux it only waits as long.
+ */
+export async function leavePort(port: number): Promise<void> {
+  const kernel = await listeningSockets();
+  for (const one of kernel?.ofPort(port) ?? []) {
+    kernel?.acceptAtOnce(one);
+    kernel?.deafen(one);
+  }
+  await delay(LAST_HANDSHAKES_MS);
+  // What has come must have been accepted, which happens between two timers at the latest.
+  await delay(10);
+}
+
 /** How libc is called by glibc and by musl. */
 const NAMES = ['libc.so.6', 'libc.musl-x86_64.so.1', 'libc.musl-aarch64.so.1'];
 
@@ -27,6 +51,8 @@ const NAMES = ['libc.so.6', 'libc.musl-x86_64.so.1', 'libc.musl-aarch64.so.1'];
 const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
 const SO_ACCEPTCONN = 30;
+const AF_INET = 2;
+const AF_INET6 = 10;
 const IPPROTO_TCP = 6;
 const TCP_DEFER_ACCEPT = 9;
 
@@ -47,6 +73,7 @@ export async function listeningSockets(): Promise<ListeningSockets | undefined> 
     try {
       const { symbols } = dlopen(name, {
         getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' },
+        getsockname: { args: ['i32', 'ptr', 'ptr'], returns: 'i32' },
         setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
       });
       const filter = new DataView(new ArrayBuffer(8 * DROP_SYN.length));
@@ -62,8 +89,17 @@ export async function listeningSockets(): Promise<ListeningSockets | undefined> 
         const code = symbols.getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, ptr(answer), ptr(size));
         return code === 0 && answer[0] === 1;
       };
+      // struct sockaddr_in and sockaddr_in6 alike: the family, and the port in the network's order.
+      const portOf = (descriptor: number): number => {
+        const answer = new DataView(new ArrayBuffer(128));
+        const code = symbols.getsockname(descriptor, ptr(answer), ptr(new Int32Array([128])));
+        const isInternet = [AF_INET, AF_INET6].includes(answer.getUint16(0, true));
+        return code === 0 && isInternet ? answer.getUint16(2) : 0;
+      };
+      const current = () => new Set(readdirSync('/proc/self/fd').map(Number).filter(listens));
       return {
-        current: () => new Set(readdirSync('/proc/self/fd').map(Number).filter(listens)),
+        current,
+        ofPort: (port) => [...current()].filter((descriptor) => portOf(descriptor) === port),
         deafen(descriptor) {
           // struct sock_fprog: the number of instructions, and where they are.
           const program = new DataView(new ArrayBuffer(16));

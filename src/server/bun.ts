@@ -1,6 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Address, Connection, Handler, Listener, ListenOptions, TlsOptions } from './listener.ts';
-import { addressFailure, clearStaleSocket, isUnknownHost, lacksIpv6 } from './address.ts';
-import { listeningSockets } from './bun-listening-sockets.ts';
+import { addressFailure, clearStaleSocket, isUnknownHost, lacksIpv6, takeOverPath } from './address.ts';
+import { LAST_HANDSHAKES_MS, leavePort, listeningSockets } from './bun-listening-sockets.ts';
+import { endWhenQuiet } from './last-call.ts';
 import { FAILURE_BODY, FAILURE_INIT, repairRequest } from './request-target.ts';
 import { namesOf, TLS_1_3 } from './server-certificates.ts';
 
@@ -40,12 +42,6 @@ class BunConnection implements Connection {
   }
 }
 
-/**
- * How long a server that another one takes the place of goes on with connections that are being made, in milliseconds:
- * some round trips, and less than the second after which a client sends its first packet again.
- */
-const LAST_HANDSHAKES_MS = 800;
-
 /** A server, and what it alone has. */
 interface Bound {
   readonly server: Bun.Server<undefined>;
@@ -62,9 +58,9 @@ interface Bound {
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { address, tls, reusePort } = options;
-  if ('unix' in address) await clearStaleSocket(address.unix);
+  if ('unix' in address && !reusePort) await clearStaleSocket(address.unix);
   const renewable = tls !== undefined && reusePort && !('unix' in address);
-  const kernel = renewable ? await listeningSockets() : undefined;
+  const kernel = reusePort && !('unix' in address) ? await listeningSockets() : undefined;
   const note = (start: () => Bun.Server<undefined>, place: Bound['place']): Bound => {
     const before = kernel?.current();
     const server = start();
@@ -77,10 +73,16 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   /** Servers that another one has taken the place of, and that still have requests. */
   const replaced = new Set<Bound>();
   const all = () => [bound, ...replaced].map(({ server }) => server);
+  const pending = () => all().reduce((sum, one) => sum + one.pendingRequests, 0);
+  const close = () => Promise.all(all().map((one) => one.stop(true))).then(() => undefined);
+  // Closes idle connections at once and busy ones after their answer; waits for those that have asked nothing yet.
+  let finished: Promise<void> | undefined;
+  const finish = () => (finished ??= Promise.all(all().map((one) => one.stop(false))).then(() => undefined));
+  let drained: Promise<void> | undefined;
   return {
     hostname: 'unix' in address ? address.unix : (bound.server.hostname ?? address.hostname),
     port: bound.server.port ?? 0,
-    pending: () => all().reduce((sum, one) => sum + one.pendingRequests, 0),
+    pending,
     async renew(certificates) {
       if (!renewable) return false;
       // `reload` passes over the certificate without a word, so a second server takes the port over.
@@ -100,14 +102,26 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       else stop();
       return true;
     },
-    // Closes idle connections at once and busy ones after their answer.
-    drain: () => Promise.all(all().map((one) => one.stop(false))).then(() => undefined),
-    close: () => Promise.all(all().map((one) => one.stop(true))).then(() => undefined),
+    drain() {
+      if (drained !== undefined) return drained;
+      drained = finish();
+      endWhenQuiet(pending, drained, () => void close());
+      return drained;
+    },
+    async handOver() {
+      bound.place.taken = true;
+      if ('unix' in address) await delay(LAST_HANDSHAKES_MS);
+      else await leavePort(bound.server.port ?? 0);
+      // Nothing waits for our end: who has asked nothing yet has as long as otherwise.
+      await finish();
+    },
+    close,
   };
 }
 
-async function bind<T>({ address }: ListenOptions, start: (where: Address) => T): Promise<T> {
+async function bind<T>({ address, reusePort }: ListenOptions, start: (where: Address) => T): Promise<T> {
   try {
+    if ('unix' in address && reusePort) return await takeOverPath(address.unix, (unix) => start({ unix }));
     if ('unix' in address || address.hostname !== '') return start(address);
     try {
       return start({ hostname: '::', port: address.port });

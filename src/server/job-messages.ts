@@ -22,6 +22,8 @@ export type JobOutcome =
   | { readonly kind: 'stopped'; readonly message: string }
   /** Another node is at the same work. */
   | { readonly kind: 'busy'; readonly message: string }
+  /** It was not begun: it may not be done now, or is asked of what there is not. */
+  | { readonly kind: 'refused'; readonly message: string }
   | { readonly kind: 'failed'; readonly message: string };
 
 /** Parent to job. It is asked to end by SIGTERM. */

@@ -91,11 +91,16 @@ export interface ListenOptions {
   /** Port 0 takes a free one, told by `Listener.port`. */
   readonly address: Address;
   readonly tls?: TlsOptions;
-  /** Share the port with other processes of this user (SO_REUSEPORT); the kernel spreads connections. */
+  /**
+   * Share the port with other processes of this user (SO_REUSEPORT); the kernel spreads connections. A unix socket is not
+   * shared but taken over from the one that has it: who comes from then on comes here.
+   */
   readonly reusePort: boolean;
   /** Seconds without traffic after which a connection is closed; 0 for never. The runtime may round it up to 4 s. */
   readonly idleSeconds: number;
   readonly handler: Handler;
+  /** A `Listener.socket` that another process has lent, to be listened on instead of a new one. */
+  readonly socket?: unknown;
 }
 
 export interface Listener {
@@ -103,6 +108,8 @@ export interface Listener {
   readonly hostname: string;
   /** The bound port; 0 for a unix socket. */
   readonly port: number;
+  /** What it listens on, to be lent to the process that takes its place; undefined where none can be lent, as by Bun. */
+  readonly socket?: unknown;
   /** Requests under way: received and not yet answered to the last byte. */
   pending(): number;
   /**
@@ -111,8 +118,13 @@ export interface Listener {
    * @returns false where that cannot be: without TLS, and by `Bun.serve` where the port is not shared
    */
   renew(certificates: ServerCertificates): Promise<boolean>;
-  /** Accepts nothing new; resolves when the requests under way are answered. */
+  /** Accepts nothing new; resolves when the requests under way are answered. What just comes is reset. */
   drain(): Promise<void>;
+  /**
+   * Leaves the port to others that share it, or the path to who has taken it over, within a second, and drains then. Each answer meanwhile is the last of its
+   * connection. Nobody is reset: some of those who come meanwhile connect after a second or two.
+   */
+  handOver(): Promise<void>;
   /** Ends everything now: requests under way are cut. */
   close(): Promise<void>;
 }

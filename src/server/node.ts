@@ -2,11 +2,13 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Address, Connection, Handler, Listener, ListenOptions, PeerCertificate } from './listener.ts';
 import type { ListenOptions as NodeListenOptions, Server as NetServer, Socket } from 'node:net';
 import { createServer as createPlainServer } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Server as TlsServer } from 'node:tls';
 import { certificateOf, createTlsFront } from './client-certificates.ts';
 import { answerPlainHttp } from './plain-http.ts';
 import type { SecureContexts } from './secure-contexts.ts';
-import { addressFailure, clearStaleSocket, lacksIpv6 } from './address.ts';
+import { addressFailure, clearStaleSocket, lacksIpv6, takeOverPath } from './address.ts';
+import { LAST_CALL_MS } from './last-call.ts';
 import { freeSocket, MAX_HEADERS, requestOf } from './node-request.ts';
 import { sendResponse } from './node-response.ts';
 import { FAILURE_BODY, FAILURE_INIT } from './request-target.ts';
@@ -44,7 +46,7 @@ class NodeConnection implements Connection {
 export async function listen(options: ListenOptions): Promise<Listener> {
   rememberSources();
   const { address } = options;
-  if ('unix' in address) await clearStaleSocket(address.unix);
+  if ('unix' in address && !options.reusePort) await clearStaleSocket(address.unix);
   const { tls } = options;
   const contexts =
     tls === undefined ? undefined : new (await import('./secure-contexts.ts')).SecureContexts(tls);
@@ -54,7 +56,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       ? server
       : createTlsFront(server, contexts, tls.clientAuth ?? 'require-and-verify', options.idleSeconds * 1000);
   if (tls !== undefined) answerPlainHttp(front);
-  const life = new ServerLife(server, front);
+  const life = new ServerLife(server, front, tls !== undefined);
   server.on('request', (incoming, outgoing) => {
     life.begin(incoming, outgoing);
     void answer(options.handler, incoming, outgoing, options.tls !== undefined);
@@ -63,7 +65,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'),
   );
   try {
-    await bindAny(front, address, options.reusePort);
+    if (options.socket === undefined) await bindAny(front, address, options.reusePort);
+    else await bind(front, options.socket);
   } catch (error) {
     throw addressFailure(address, error);
   }
@@ -73,6 +76,11 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   return {
     hostname: 'unix' in address ? address.unix : address.hostname,
     port: bound !== null && typeof bound === 'object' ? bound.port : 0,
+    // No public name, but what `listen` takes and a channel to another process passes on.
+    socket:
+      typeof Bun === 'undefined' && !('unix' in address)
+        ? (front as { readonly _handle?: unknown })._handle
+        : undefined,
     pending: () => life.pending,
     renew(certificates) {
       if (contexts === undefined) return Promise.resolve(false);
@@ -80,15 +88,33 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       return Promise.resolve(true);
     },
     drain: () => life.drain(),
+    async handOver() {
+      life.endAfterAnswers();
+      await leave(bound !== null && typeof bound === 'object' ? bound.port : 0);
+      // Nothing waits for our end: who is at its headers has as long as it has otherwise.
+      await life.drain(HEADERS_MS);
+    },
     close: () => life.close(),
   };
 }
+
+/** Time for clients to leave connections that they keep: each is told so by its next answer. In milliseconds. */
+const LEAVE_MS = 800;
+
+/** Leaves the port to others (0: a path, which they have already). On Node others have the very socket, which loses nothing when one of them closes it. */
+async function leave(port: number): Promise<void> {
+  if (typeof Bun === 'undefined' || port === 0) await delay(LEAVE_MS);
+  else await (await import('./bun-listening-sockets.ts')).leavePort(port);
+}
+
+/** How long a request's headers may take, in milliseconds. */
+const HEADERS_MS = 60_000;
 
 async function createServer(options: ListenOptions, contexts: SecureContexts | undefined): Promise<Server> {
   const { tls } = options;
   const limits = {
     maxHeaderSize: 16 * 1024,
-    headersTimeout: 60_000,
+    headersTimeout: HEADERS_MS,
     // An upload may take as long as it moves.
     requestTimeout: 0,
     keepAliveTimeout: options.idleSeconds * 1000,
@@ -107,6 +133,9 @@ async function createServer(options: ListenOptions, contexts: SecureContexts | u
 }
 
 async function bindAny(server: NetServer, address: Address, reusePort: boolean): Promise<void> {
+  // Not by the parent of node:cluster, which would remove the path when the worker ends.
+  if ('unix' in address && reusePort)
+    return takeOverPath(address.unix, (path) => bind(server, { path, exclusive: true }));
   if ('unix' in address) return bind(server, { path: address.unix });
   const { hostname: host, port } = address;
   if (host !== '') return bind(server, { host, port, reusePort });
@@ -118,18 +147,16 @@ async function bindAny(server: NetServer, address: Address, reusePort: boolean):
   }
 }
 
-function bind(server: NetServer, where: NodeListenOptions): Promise<void> {
+/** @param where also a socket that another process has lent, which the declarations call an object with `_handle` */
+function bind(server: NetServer, where: unknown): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(where, () => {
+    server.listen(where as NodeListenOptions, () => {
       server.off('error', reject);
       resolve();
     });
   });
 }
-
-/** How long a client that has connected and asked nothing yet may take to do so in a drain, in milliseconds. */
-const LAST_CALL_MS = 1_000;
 
 /** Counts the requests under way and ends the server without cutting them. */
 class ServerLife {
@@ -137,64 +164,91 @@ class ServerLife {
   readonly #server: Server;
   /** What listens: the server itself, or what makes TLS connections for it. */
   readonly #front: NetServer;
+  readonly #encrypted: boolean;
   /**
-   * Connections that have asked nothing yet, by their peer: below TLS it is another socket than the request's. node:http
-   * does not take them for idle, and would wait for them.
+   * Connections that have asked nothing yet. node:http does not take them for idle, and would wait for them. Before its
+   * handshake one of TLS is found by its peer, as it becomes another socket.
    */
-  readonly #unasked = new Map<string, Socket>();
-  #draining = false;
+  readonly #unasked = new Map<Socket | string, Socket>();
+  #isLast = false;
+  #drained: Promise<void> | undefined;
 
-  constructor(server: Server, front: NetServer) {
+  constructor(server: Server, front: NetServer, encrypted: boolean) {
     this.#server = server;
     this.#front = front;
-    front.on('connection', (socket: Socket) => {
-      const peer = peerOf(socket);
-      this.#unasked.set(peer, socket);
-      socket.once('close', () => {
-        if (this.#unasked.get(peer) === socket) this.#unasked.delete(peer);
-      });
+    this.#encrypted = encrypted;
+    front.on('connection', (socket: Socket) => this.#watch(encrypted ? peerOf(socket) : socket, socket));
+    if (!encrypted) return;
+    // Before it may ask.
+    front.prependListener('secureConnection', (socket: Socket) => {
+      this.#unasked.delete(peerOf(socket));
+      this.#watch(socket, socket);
+    });
+  }
+
+  #watch(key: Socket | string, socket: Socket): void {
+    this.#unasked.set(key, socket);
+    socket.once('close', () => {
+      if (this.#unasked.get(key) !== socket) return;
+      this.#unasked.delete(key);
+      if (this.#drained !== undefined) this.#endIdle();
     });
   }
 
   begin({ socket }: IncomingMessage, outgoing: ServerResponse): void {
     this.pending += 1;
-    if (this.#unasked.size > 0) this.#unasked.delete(peerOf(socket));
-    if (this.#draining) outgoing.shouldKeepAlive = false;
+    this.#unasked.delete(socket);
+    if (this.#isLast) outgoing.shouldKeepAlive = false;
     outgoing.once('close', () => {
       this.pending -= 1;
       // node:http closes idle connections once when it is told to, and not those that become idle later.
-      if (this.#draining) setImmediate(() => this.#server.closeIdleConnections());
+      if (this.#drained !== undefined) setImmediate(() => this.#endIdle());
     });
   }
 
-  drain(): Promise<void> {
-    this.#draining = true;
-    return new Promise((resolve) => {
-      const lastCall = setTimeout(() => this.#endUnasked(), LAST_CALL_MS);
-      this.#front.close(() => {
-        clearTimeout(lastCall);
-        resolve();
-      });
-      this.#server.closeIdleConnections();
+  /** From now on each answer is the last of its connection. */
+  endAfterAnswers(): void {
+    this.#isLast = true;
+  }
+
+  /** @param lastCallMs for connections that have asked nothing yet; the least of several calls counts */
+  drain(lastCallMs = LAST_CALL_MS): Promise<void> {
+    this.#isLast = true;
+    const lastCall = setTimeout(() => this.#endUnasked(), lastCallMs);
+    this.#drained ??= new Promise((resolve) => {
+      this.#front.close(() => resolve());
+      this.#endIdle();
     });
+    void this.#drained.then(() => clearTimeout(lastCall));
+    return this.#drained;
   }
 
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#front.close(() => resolve());
       this.#server.closeAllConnections();
-      this.#endUnasked();
+      for (const socket of this.#unasked.values()) socket.destroy();
     });
   }
 
+  /** Not beside those that have asked nothing yet where Bun runs: it takes them for idle, too, when a front has made them. */
+  #endIdle(): void {
+    if (typeof Bun === 'undefined' || this.#unasked.size === 0) this.#server.closeIdleConnections();
+  }
+
   #endUnasked(): void {
-    for (const socket of this.#unasked.values()) socket.destroy();
+    for (const [key, socket] of this.#unasked) {
+      // It may have asked by now, as the socket that TLS made of it.
+      const isBelowTls = this.#encrypted && key === socket && !('encrypted' in socket);
+      if (!isBelowTls || socket.bytesRead === 0) socket.destroy();
+    }
   }
 }
 
-/** Peers of a unix socket have no name: of those, one alone is known, and the others wait for their limit. */
-function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
-  return `${remoteAddress} ${remotePort}`;
+/** Where TLS finds its connection again. Peers of a unix socket have no name, and are kept by the socket. */
+function peerOf(socket: Socket): Socket | string {
+  const { remoteAddress, remotePort } = socket;
+  return remoteAddress === undefined ? socket : `${remoteAddress} ${remotePort}`;
 }
 
 async function answer(

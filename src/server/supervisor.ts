@@ -3,9 +3,11 @@
  * the server is asked to end. It touches no request, and loads little, so that it costs hardly any time or memory.
  */
 import type { Address } from './listener.ts';
-import type { SupervisorLog, WorkerCannotStart } from './worker-slot.ts';
-import { unlink } from 'node:fs/promises';
+import type { SupervisorLog } from './worker-slot.ts';
+import { closeSync, fstatSync, openSync, readlinkSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
+import { clearStaleSocket } from './address.ts';
 import { listen, sharesPorts } from './runtime.ts';
 import { WorkerSlot } from './worker-slot.ts';
 
@@ -13,6 +15,8 @@ import { WorkerSlot } from './worker-slot.ts';
 export interface Workers {
   /** Asks each of them (`onAsked`), and gives what they answer; of those that end meanwhile, undefined. */
   ask(message: unknown): Promise<readonly unknown[]>;
+  /** Hands each of them another `startMessage` (`onRenewed`); also those that are on their way in or out. */
+  renew(message: unknown): void;
 }
 
 export interface SuperviseOptions {
@@ -20,74 +24,92 @@ export interface SuperviseOptions {
   readonly workers: number;
   /** A port of 0 is resolved once, so that all workers share it. */
   readonly address: Address;
-  /** Given to every worker (`WorkerStart.message`); plain JSON. */
-  readonly startMessage: unknown;
+  /** What is given to a worker that starts now (`WorkerStart.message`): plain JSON. */
+  readonly startMessage: () => unknown;
   /** Milliseconds that requests under way may take after SIGTERM or SIGINT; 0 cuts them at once. */
   readonly drainTimeoutMs: number;
+  /** Milliseconds that requests under way may take in a worker that SIGHUP has replaced; by default a day. */
+  readonly replacedLimitMs?: number;
+  /** What a worker has that nobody else has, for messages: SIGHUP replaces none then. */
+  readonly onlyInWorker?: string;
   readonly log: SupervisorLog;
   /** Called once, when every worker serves. */
   readonly onReady: (address: Address, workers: Workers) => void;
+  /** Called at SIGHUP; workers are replaced when the promise is kept, or after 2 s. Must not reject. */
+  readonly onReplacing?: () => Promise<void>;
   /** Called once, when the server begins to end. */
   readonly onEnding?: () => void;
 }
 
-/** Least time (milliseconds) that a replaced worker has for its requests: nothing waits for it. */
-const REPLACED_DRAIN_MS = 60_000;
+/** Nothing waits for a replaced worker, and what does not move in it is cut by its own limits. In milliseconds. */
+const REPLACED_LIMIT_MS = 24 * 60 * 60_000;
 
-/** A second SIGINT within so many milliseconds is the first one, told twice. */
+/** A file system that hangs must not keep SIGHUP from what it can do without. In milliseconds. */
+const REPLACING_MS = 2_000;
+
+/** A second signal to end within so many milliseconds is the first one, told twice. */
 const REPEATED_MS = 500;
 
-/** Exit code after a second SIGINT, as a shell has it. */
-const INTERRUPTED = 130;
+/** Exit codes after a second signal to end, as a shell has them. */
+const CUT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /**
  * Runs the workers until the server is told to end. SIGTERM and SIGINT drain, a second one ends at once; SIGHUP
  * replaces the workers one by one.
- * @returns the exit code for the process: 0 after a drain, 1 when a worker could not be started again
+ * @returns the exit code for the process: 0 after a drain
  * @throws AddressUnavailable when the address cannot be listened on
  * @throws WorkerCannotStart when the workers cannot start at all
  */
 export async function supervise(options: SuperviseOptions): Promise<number> {
   const address = await proveFree(options.address);
   const shared = !('unix' in address);
-  const start = { address, reusePort: shared && sharesPorts(), message: options.startMessage };
+  const reusePort = !shared || sharesPorts();
+  const start = () => ({ address, reusePort, message: options.startMessage() });
   let over = false;
-  let end: (how: End) => void = () => undefined;
-  const ended = new Promise<End>((resolve) => {
-    end = (how) => {
+  let end: (signal: EndSignal) => void = () => undefined;
+  const ended = new Promise<EndSignal>((resolve) => {
+    end = (signal) => {
       over = true;
-      resolve(how);
+      resolve(signal);
     };
   });
   const slots: readonly WorkerSlot[] = Array.from(
     { length: shared ? Math.max(1, options.workers) : 1 },
     (_, number) =>
       new WorkerSlot(number, start, options.log, {
-        hopeless: (error) => end({ error }),
+        replacedLimitMs: options.replacedLimitMs ?? REPLACED_LIMIT_MS,
+        onlyInWorker: options.onlyInWorker,
         onShared(message, from) {
           for (const slot of slots) if (slot !== from) slot.tell(message);
         },
       }),
   );
   // Signals count from now on: one during the start must not leave workers behind.
-  const forget = onSignals(end, slots, replacer(slots, options, !shared));
+  const forget = onSignals(end, slots, replacer(slots, options));
   try {
     await Promise.race([ended, Promise.all(slots.map((slot) => slot.start()))]);
     const ask = async (message: unknown) =>
       (await Promise.all(slots.map((slot) => slot.ask(message)))).flat();
-    if (!over) options.onReady(address, { ask });
-    const how = await ended;
+    const renew = (message: unknown): void => {
+      for (const slot of slots) slot.renew(message);
+    };
+    if (!over) options.onReady(address, { ask, renew });
+    const signal = await ended;
     options.onEnding?.();
-    return await finish(how, slots, options);
+    options.log('info', `${signal}: finishing what is under way`, { drainTimeoutMs: options.drainTimeoutMs });
+    await Promise.all(slots.map((slot) => slot.stop(options.drainTimeoutMs)));
+    return 0;
   } finally {
     for (const slot of slots) slot.kill();
     forget();
-    if ('unix' in address) await unlink(address.unix).catch(() => undefined);
+    // Another server may have the path by now, which takes it as soon as nobody answers there. The inode would not tell: the
+    // next socket often has the number of one that was just removed.
+    if ('unix' in address) await clearStaleSocket(address.unix).catch(() => undefined);
   }
 }
 
-/** What makes the server end: the signal it was told by, or the worker that cannot be started. */
-type End = { readonly signal: 'SIGTERM' | 'SIGINT' } | { readonly error: WorkerCannotStart };
+/** What makes the server end. */
+type EndSignal = 'SIGTERM' | 'SIGINT';
 
 /**
  * Proves that the address is free, without sharing it, and resolves port 0. The workers bind it again.
@@ -104,27 +126,22 @@ export async function proveFree(address: Address): Promise<Address> {
   return 'unix' in address ? address : { hostname: address.hostname, port: probe.port };
 }
 
-async function finish(how: End, slots: readonly WorkerSlot[], options: SuperviseOptions): Promise<number> {
-  const { log, drainTimeoutMs } = options;
-  if ('error' in how) log('error', how.error.message, {});
-  else log('info', `${how.signal}: finishing what is under way`, { drainTimeoutMs });
-  await Promise.all(slots.map((slot) => slot.stop(drainTimeoutMs)));
-  return 'error' in how ? 1 : 0;
-}
-
 /** Replaces the workers one after the other. Asked again while it is at it, it does so once more afterwards. */
-function replacer(slots: readonly WorkerSlot[], options: SuperviseOptions, exclusive: boolean): () => void {
-  const drainTimeoutMs = Math.max(options.drainTimeoutMs, REPLACED_DRAIN_MS);
+function replacer(
+  slots: readonly WorkerSlot[],
+  { log, onReplacing = () => Promise.resolve() }: Pick<SuperviseOptions, 'log' | 'onReplacing'>,
+): () => void {
   let asked = false;
   let busy = false;
   const run = async (): Promise<void> => {
     busy = true;
     while (asked) {
       asked = false;
-      options.log('info', 'SIGHUP: replacing the workers one by one', { workers: slots.length });
+      log('info', 'SIGHUP: replacing the workers one by one', { workers: slots.length });
+      await Promise.race([onReplacing(), delay(REPLACING_MS, undefined, { ref: false })]);
       for (const slot of slots) {
         // What keeps one from starting keeps all: the old ones go on.
-        if (!(await slot.replace({ drainTimeoutMs, exclusive }))) break;
+        if (!(await slot.replace())) break;
       }
     }
     busy = false;
@@ -135,22 +152,53 @@ function replacer(slots: readonly WorkerSlot[], options: SuperviseOptions, exclu
   };
 }
 
+/** Node aborts at its end, after all is done, when it cannot set back a terminal that was closed. */
+function forgetTerminal(): void {
+  for (const fd of [0, 1, 2]) {
+    if (!isHungUp(fd)) continue;
+    closeSync(fd);
+    openSync('/dev/null', 'r+'); // gets the lowest number that is free, which is this one
+  }
+}
+
+/** A terminal that was closed answers nothing any more. */
+function isHungUp(fd: number): boolean {
+  try {
+    return fstatSync(fd).isCharacterDevice() && readlinkSync(`/proc/self/fd/${fd}`).includes('(deleted)');
+  } catch {
+    return false;
+  }
+}
+
 /** Handles the signals until the returned function is called. */
-function onSignals(end: (how: End) => void, slots: readonly WorkerSlot[], replace: () => void): () => void {
+function onSignals(
+  end: (signal: EndSignal) => void,
+  slots: readonly WorkerSlot[],
+  replace: () => void,
+): () => void {
   let since = 0;
-  const terminate = (signal: 'SIGTERM' | 'SIGINT'): void => {
+  const terminate = (signal: EndSignal): void => {
     if (since === 0) {
       since = performance.now();
-      end({ signal });
+      end(signal);
       return;
     }
-    // One Ctrl-C may arrive twice, by the terminal and by npm or another wrapper that forwards it.
-    if (signal !== 'SIGINT' || performance.now() - since < REPEATED_MS) return;
+    // One Ctrl-C may arrive twice, by the terminal and by npm or another wrapper that forwards it; and so may the end of
+    // a whole process group, or of a service's.
+    if (performance.now() - since < REPEATED_MS) return;
     for (const slot of slots) slot.kill();
-    process.exit(INTERRUPTED);
+    process.exit(CUT_CODES[signal]);
   };
-  // A closed terminal says SIGHUP as well, and then nobody wants the server to go on.
-  const hangUp = isatty(0) ? () => terminate('SIGTERM') : replace;
+  const terminals = [0, 1, 2].filter((fd) => isatty(fd));
+  // A terminal that closes says SIGHUP as well, and nobody wants the server to go on then: what was one before is none any
+  // more (EIO). One that is still there, as in a container with `docker run -t`, has nothing to do with the signal, and no
+  // more has one whose input and outputs are all elsewhere, as by `nohup`.
+  const hangUp = (): void => {
+    if (terminals.every((fd) => isatty(fd))) return replace();
+    forgetTerminal();
+    // A shell and the terminal may both tell it, at any time: nobody asks twice by it.
+    if (since === 0) terminate('SIGTERM');
+  };
   process.on('SIGTERM', terminate);
   process.on('SIGINT', terminate);
   process.on('SIGHUP', hangUp);

@@ -6,8 +6,15 @@ export interface WorkerStart {
   readonly address: Address;
   /** For `ListenOptions.reusePort`. */
   readonly reusePort: boolean;
-  /** The supervisor's `startMessage`: plain JSON. */
+  /** The supervisor's `startMessage` of this moment: plain JSON. */
   readonly message: unknown;
+}
+
+/** Goes with a socket that a worker listens on, for the one that takes its place. */
+interface LentSocket {
+  readonly kind: 'socket';
+  /** Which one, of a worker that has several. */
+  readonly name: string;
 }
 
 /**
@@ -16,8 +23,16 @@ export interface WorkerStart {
  */
 export type ToWorker =
   | { readonly kind: 'start'; readonly start: WorkerStart }
+  /** Comes with a socket, before `start`. */
+  | LentSocket
+  /** To be answered by `socket` for each socket, then by `lent`. */
+  | { readonly kind: 'lend' }
+  /** Another one serves in its place: it leaves the port to that one, and ends. */
+  | { readonly kind: 'replaced' }
   /** To be answered with its id. */
   | { readonly kind: 'question'; readonly id: number; readonly message: unknown }
+  /** Another `WorkerStart.message` than it was started with. */
+  | { readonly kind: 'renewed'; readonly message: unknown }
   /** What another worker shared. */
   | { readonly kind: 'shared'; readonly message: unknown };
 
@@ -26,6 +41,8 @@ export type FromWorker =
   /** It listens for messages. Node 20 loses those that come earlier. */
   | { readonly kind: 'here' }
   | { readonly kind: 'ready' }
+  | LentSocket
+  | { readonly kind: 'lent' }
   /** It cannot start, and another attempt would fail in the same way. `message` is for the operator. */
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'answer'; readonly id: number; readonly message: unknown }

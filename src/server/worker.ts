@@ -4,9 +4,10 @@
  *
  *     const start = await workerStart();
  *     const listener = await listen({ address: start.address, reusePort: start.reusePort, ... });
- *     onDrain(() => listener.drain());
+ *     onDrain((isReplaced) => (isReplaced ? listener.handOver() : listener.drain()));
  *     workerReady();
  */
+import type { Server } from 'node:net';
 import type { FromWorker, ToWorker, WorkerStart } from './worker-messages.ts';
 import { WORKER_VARIABLE } from './worker-messages.ts';
 
@@ -30,13 +31,34 @@ export function workerStart(): Promise<WorkerStart> {
   process.on('SIGINT', ignore);
   process.on('SIGHUP', ignore);
   return new Promise((resolve) => {
-    process.on('message', (message: ToWorker) => {
-      if (message.kind === 'start') resolve(message.start);
+    process.on('message', (message: ToWorker, socket: unknown) => {
+      if (message.kind === 'start') {
+        // One that came before is no newer than this.
+        unread = undefined;
+        resolve(message.start);
+      } else if (message.kind === 'renewed') renew(message.message);
+      else if (message.kind === 'socket') lentToUs.set(message.name, socket);
+      else if (message.kind === 'lend') lend();
+      else if (message.kind === 'replaced') end(true);
       else if (message.kind === 'question') void reply(message.id, message.message);
       else for (const listener of listeners) listener(message.message);
     });
     send({ kind: 'here' });
   });
+}
+
+/** A renewal that nobody has taken yet: it may come while the start is still at work. */
+let unread: { readonly message: unknown } | undefined;
+
+let renew = (message: unknown): void => {
+  unread = { message };
+};
+
+/** Sets what is done when the supervisor has another `WorkerStart.message`; also with one that came before this call. */
+export function onRenewed(listener: (message: unknown) => void): void {
+  renew = listener;
+  if (unread !== undefined) listener(unread.message);
+  unread = undefined;
 }
 
 const listeners = new Set<(message: unknown) => void>();
@@ -75,16 +97,45 @@ export function workerFailed(message: string): void {
   send({ kind: 'failed', message }, () => process.exit(1));
 }
 
+const lentToUs = new Map<string, unknown>();
+let ours: Readonly<Record<string, unknown>> = {};
+
+/** The socket that the worker before had under this name: for `ListenOptions.socket`. */
+export function lentSocket(name: string): unknown {
+  return lentToUs.get(name);
+}
+
+/** Sets what is lent to the worker that takes our place: `Listener.socket` by name. */
+export function lendSockets(sockets: Readonly<Record<string, unknown>>): void {
+  ours = sockets;
+}
+
+/** What waits at a socket is lost when the last process closes it, so that it outlives its worker. */
+function lend(): void {
+  for (const [name, socket] of Object.entries(ours)) {
+    if (socket !== undefined) process.send?.({ kind: 'socket', name } satisfies FromWorker, socket as Server);
+  }
+  send({ kind: 'lent' });
+}
+
+let end: (isReplaced: boolean) => void = () => undefined;
+
 /**
- * Sets what is done at SIGTERM, by which the supervisor asks the worker to end: finish what is under way. Until
- * then SIGTERM ends the process at once. The process exits with 0 when that is done, and is killed by the supervisor when it takes too long.
+ * Sets what is done when the supervisor asks the worker to end, by SIGTERM, or as another one serves in its place: finish
+ * what is under way. Until then SIGTERM ends the process at once. The process exits with 0 when that is done, and is killed
+ * by the supervisor when it takes too long. One that was replaced may be asked again, to end: no sooner than the first
+ * `drain` is done the process exits.
  */
-export function onDrain(drain: () => Promise<void>): void {
-  let draining = false;
-  const begin = (): void => {
-    if (draining) return;
-    draining = true;
-    drain().then(
+export function onDrain(drain: (isReplaced: boolean) => Promise<void>): void {
+  let asked: 'to end' | 'as replaced' | undefined;
+  end = (isReplaced) => {
+    const before = asked;
+    if (before === 'to end') return;
+    asked = isReplaced ? 'as replaced' : 'to end';
+    const done = drain(isReplaced);
+    // The first one waits for all that is under way, and who has been replaced may have to end sooner.
+    if (before !== undefined) return void done.catch(() => undefined);
+    done.then(
       () => process.exit(0),
       (error: unknown) => {
         process.emitWarning(error instanceof Error ? error : String(error));
@@ -92,7 +143,7 @@ export function onDrain(drain: () => Promise<void>): void {
       },
     );
   };
-  process.on('SIGTERM', begin);
+  process.on('SIGTERM', () => end(false));
 }
 
 function send(message: FromWorker, sent?: () => void): void {

@@ -6,9 +6,10 @@ import type { RepositoryName } from '../oci/name.ts';
 import type { Blobs, ByteRange, Content, DeleteOptions } from '../oci/registry.ts';
 import { blobKey, layerLinkKey, type LinkKind } from './layout.ts';
 import type { BlobSources } from './blob-sources.ts';
-import { deleteLink, deleteLinksUnless, type LinkTouches, presentLink } from './links.ts';
+import { deleteLink, deleteLinksUnless, returnTaken } from './delete-links.ts';
+import { type LinkTouches, presentLink } from './links.ts';
 import type { Objects } from './objects.ts';
-import { isReferenced, type KnownReferences } from './known-references.ts';
+import { type KnownReferences, needsOf } from './known-references.ts';
 import { presentSize } from './trash.ts';
 
 /** A blob that a repository has: where its bytes are, and how many. */
@@ -106,12 +107,15 @@ export class StoredBlobs implements Blobs {
     { unlessReferenced = false }: Pick<DeleteOptions, 'unlessReferenced'> = {},
   ): Promise<void> {
     const objects = this.#objects;
-    if ((await presentLink(objects, this.#name, 'layers', digest)) === undefined) throw unknown(digest);
+    const isHere = async () => (await presentLink(objects, this.#name, 'layers', digest)) !== undefined;
+    if (!(await isHere())) {
+      // A deletion of it that was killed is finished.
+      const isLeft = await returnTaken(objects, this.#name, 'layers', new Set([digest]));
+      if (!isLeft || !(await isHere())) throw unknown(digest);
+    }
     if (!unlessReferenced) return deleteLink(objects, this.#name, 'layers', digest);
-    const stayed = await deleteLinksUnless(objects, this.#name, 'layers', [digest], async () => {
-      const by = await this.#references.to(this.#name, digest);
-      if (by !== undefined) throw isReferenced(digest, by);
-    });
+    const needs = needsOf(this.#references, this.#name);
+    const stayed = await deleteLinksUnless(objects, this.#name, 'layers', [digest], needs);
     if (stayed.has(digest)) throw stayed.get(digest);
   }
 }

@@ -11,6 +11,7 @@
  *       _entrepot/alone                                  * the owner, while a job has the storage to itself (storage-users.ts)
  *       _entrepot/read-only                              * JSON: that changes are refused, and why (notes.ts)
  *       _entrepot/jobs/<job>                             * JSON: the last run of a piece of upkeep (notes.ts)
+ *       _entrepot/jobs/<job>.last, <job>.done            * JSON: how the last run, and the last that did all, ended
  *       _entrepot/quarantine/<alg>-<hex>[.n]             * bytes that are not what their digest says (quarantine.ts)
  *       _entrepot/scrub/                                 * how far the scrub came, and its lease (upkeep/scrub-state.ts)
  *       _entrepot/pulls/                                 * when what was last pulled, if that matters (pull-notes.ts)
@@ -56,6 +57,10 @@ export const READ_ONLY_KEY = `${DRIVER_FOLDER}/read-only`;
 
 export function jobNoteKey(job: string): string {
   return `${DRIVER_FOLDER}/jobs/${job}`;
+}
+
+export function lastRunKey(job: string, which: 'last' | 'done'): string {
+  return `${jobNoteKey(job)}.${which}`;
 }
 
 export const TRASH = `${DRIVER_FOLDER}/trash/`;
@@ -150,6 +155,11 @@ export function trashedLinkKey(name: RepositoryName, kind: LinkKind, digest: Dig
   return `${trashedLinksPrefix(name, kind)}${algorithmOf(digest)}-${hexOf(digest)}`;
 }
 
+/** Where the deletion that has this owner (owner.ts) keeps a link that it took out of the trash. */
+export function takenLinkKey(name: RepositoryName, kind: LinkKind, digest: Digest, owner: string): string {
+  return `${trashedLinkKey(name, kind, digest)}~${owner}`;
+}
+
 export function tagsPrefix(name: RepositoryName): string {
   return `${REPOSITORIES}${name}/_manifests/tags/`;
 }
@@ -164,6 +174,11 @@ export function tagCurrentKey(name: RepositoryName, tag: Tag): string {
 
 export function tagIndexKey(name: RepositoryName, tag: Tag, digest: Digest): string {
   return `${REPOSITORIES}${name}/_manifests/tags/${tag}/index/${path(digest)}/link`;
+}
+
+/** The folder of a repository's locks. */
+export function locksPrefix(name: RepositoryName): string {
+  return `${REPOSITORIES}${name}/_locks/`;
 }
 
 export function tagLockKey(name: RepositoryName, tag: Tag): string {

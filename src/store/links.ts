@@ -6,17 +6,16 @@
  *     push:       1. finds what the manifest refers to    2. writes the manifest's link    3. finds all of it again, or fails
  *
  * Either the collector's second look sees the manifest, or the push's second look sees what the collector did.
- * A deletion that somebody asks for goes the same way where something may need the link (`deleteLinksUnless`), without waiting.
+ * A deletion that somebody asks for goes a similar way, without waiting (delete-links.ts).
  * docs/decisions/0008 has the whole argument.
  */
-import { isFull, ObjectNotFound, StorageFailure } from '../drivers/driver.ts';
+import { ObjectNotFound, StorageFailure } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
-import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { referencesOf } from '../oci/references.ts';
 import { Recent } from '../recent.ts';
 import { blobKey, type LinkKind, linkKey, trashedLinkKey } from './layout.ts';
-import { linkBytes, type Objects } from './objects.ts';
+import type { Objects } from './objects.ts';
 import { presentSize } from './trash.ts';
 
 /** How often somebody else may be faster at bringing a link back, or at taking it away again. */
@@ -24,15 +23,16 @@ const MAX_ATTEMPTS = 50;
 
 /**
  * The digest that a repository's link names, undefined when there is no such link. One that lies in the trash is brought
- * back and counts as new; a manifest only with all that it refers to, else it is gone. Where it cannot be, as in a storage that is not to be written to, it is found all the same unless
- * `mustStay`, for who relies on its being there later. @throws StorageFailure with `mustStay`
+ * back and counts as new; a manifest only with all that it refers to, else it is gone. Where it cannot be, as in a storage
+ * that is not to be written to, it is found all the same unless `mustStay`, for who relies on its being there later.
+ * @throws StorageFailure with `mustStay`
  */
 export async function presentLink(
   objects: Objects,
   name: RepositoryName,
   kind: LinkKind,
   digest: Digest,
-  { mustStay = false }: { readonly mustStay?: boolean } = {},
+  { mustStay = false, sparse = false }: { readonly mustStay?: boolean; readonly sparse?: boolean } = {},
 ): Promise<Digest | undefined> {
   const key = linkKey(name, kind, digest);
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
@@ -42,8 +42,14 @@ export async function presentLink(
     // Somebody else may have brought it back in between.
     if (target === undefined) break;
     try {
-      if (kind === 'revisions' && !(await bringBackReferences(objects, name, target))) return undefined;
-      if (await restoreLink(objects, name, kind, digest)) return target;
+      const depth = sparse ? 1 : 0;
+      if (kind === 'revisions' && !(await isWhole(objects, name, target, { depth }))) return undefined;
+      if (await restoreLink(objects, name, kind, digest)) {
+        // Looked at again: a collector that did not see the manifest may have set aside, or deleted, what was there before.
+        if (kind === 'layers' || (await isWhole(objects, name, target, { depth }))) return target;
+        await withdrawManifest(objects, name, digest);
+        continue;
+      }
     } catch (error) {
       if (mustStay || !(error instanceof StorageFailure)) throw error;
       return target;
@@ -54,10 +60,30 @@ export async function presentLink(
 }
 
 /**
+ * Brings back a link that lies in the trash and is needed; a manifest only with all that it refers to, else it stays there.
+ * @param options.sparse that of an index children may be missing that perhaps always were: for who knows that nobody is about
+ *   to delete it, and that it is better there without them than not at all
+ * @returns whether the link is there
+ */
+export async function bringBackLink(
+  objects: Objects,
+  name: RepositoryName,
+  kind: LinkKind,
+  digest: Digest,
+  { sparse = false }: { readonly sparse?: boolean } = {},
+): Promise<boolean> {
+  if ((await presentLink(objects, name, kind, digest, { mustStay: true, sparse })) === undefined)
+    return false;
+  // Where there was a live one as well nothing has taken it from the trash.
+  await restoreLink(objects, name, kind, digest);
+  return true;
+}
+
+/**
  * Puts a link that lies in the trash back in its place, as a new one. It is moved: written, it could come back when somebody
  * has just deleted it for good. @returns false where somebody was faster, at either
  */
-export async function restoreLink(
+async function restoreLink(
   objects: Objects,
   name: RepositoryName,
   kind: LinkKind,
@@ -74,95 +100,64 @@ export async function restoreLink(
   }
 }
 
-/** What a manifest refers to may be in the trash like itself, or have left it already. @returns whether all of it is there */
-async function bringBackReferences(
+/** Of an index with very many children no more than so many digests are looked for, nor deeper than this below it. */
+const MOST_LOOKED_FOR = 20_000;
+const DEEPEST = 3;
+
+/**
+ * Whether all that a manifest refers to is in the repository, brought back from the trash if need be; of its children also
+ * what those refer to, except for children of theirs: an index may be kept without all of them. That a manifest is here says
+ * not yet that it stays: its push may be about to take it back for want of a layer.
+ */
+export async function isWhole(
   objects: Objects,
   name: RepositoryName,
   manifest: Digest,
+  { seen = new Set(), depth = 0 }: { readonly seen?: Set<Digest>; readonly depth?: number } = {},
 ): Promise<boolean> {
   if ((await presentSize(objects, manifest)) === undefined) return false;
   const bytes = await objects.bytes(blobKey(manifest));
   if (bytes === undefined) return false;
-  for (const digest of referencesOf(bytes).required) {
-    const target =
-      (await presentLink(objects, name, 'layers', digest, { mustStay: true })) ??
-      (await presentLink(objects, name, 'revisions', digest, { mustStay: true }));
-    if (target === undefined || (await presentSize(objects, target)) === undefined) return false;
+  const references = referencesOf(bytes);
+  const children = new Set(references.children);
+  for (const digest of references.required) {
+    if (seen.has(digest)) continue;
+    if (seen.size >= MOST_LOOKED_FOR) return true;
+    seen.add(digest);
+    const kinds = children.has(digest)
+      ? (['revisions', 'layers'] as const)
+      : (['layers', 'revisions'] as const);
+    let isThere = depth > 0 && children.has(digest);
+    for (const kind of kinds) {
+      const target = await presentLink(objects, name, kind, digest, { mustStay: true });
+      if (target === undefined) continue;
+      isThere =
+        kind === 'revisions' && children.has(digest) && depth < DEEPEST
+          ? await isWhole(objects, name, target, { seen, depth: depth + 1 })
+          : (await presentSize(objects, target)) !== undefined;
+      break;
+    }
+    if (!isThere) return false;
   }
   return true;
 }
 
-/** Deletes a link, also one that lies in the trash. Visible at once to everybody. */
-export async function deleteLink(
-  objects: Objects,
-  name: RepositoryName,
-  kind: LinkKind,
-  digest: Digest,
-): Promise<void> {
-  await objects.driver.delete([trashedLinkKey(name, kind, digest), linkKey(name, kind, digest)]);
-}
-
-/** Rounds in which a link may come back, because somebody asks for it, before its deletion is given up. */
-const MAX_ROUNDS = 20;
-
 /**
- * Deletes links that nothing needs, while others push: the collector's way (see above), at once. `check` throws for a digest
- * that is needed; it is asked before its link goes, and again while the link is where who needs it brings it back from.
- * @returns what `check` threw, by the digests that stayed
- * @throws RegistryError 429 when a link is brought back each time
+ * Takes back the link of a manifest that a push has written and cannot stand by. Another push of the same may have been told
+ * meanwhile that it is here: then all that it refers to is here as well, and it stays. Else it is left to the collector.
+ * @returns whether it is gone
  */
-export async function deleteLinksUnless(
+export async function withdrawManifest(
   objects: Objects,
   name: RepositoryName,
-  kind: LinkKind,
-  digests: readonly Digest[],
-  check: (digest: Digest) => Promise<void>,
-): Promise<ReadonlyMap<Digest, unknown>> {
-  const stayed = new Map<Digest, unknown>();
-  const isNeeded = (digest: Digest) =>
-    check(digest).then(
-      () => false,
-      (error: unknown) => {
-        stayed.set(digest, error);
-        return true;
-      },
-    );
-  let left = digests;
-  for (let round = 0; left.length > 0; round += 1) {
-    if (round === MAX_ROUNDS) {
-      throw new RegistryError('TOOMANYREQUESTS', 'too many requests ask for this at the same moment', {
-        headers: { 'Retry-After': '1' },
-      });
-    }
-    const going: Digest[] = [];
-    for (const digest of left) {
-      const target = (await isNeeded(digest)) ? undefined : await objects.link(linkKey(name, kind, digest));
-      if (stayed.has(digest)) continue;
-      // Written before the live one goes, so that there is no moment without either.
-      if (target !== undefined) {
-        try {
-          await objects.driver.write(trashedLinkKey(name, kind, digest), linkBytes(target), {
-            volatile: true,
-          });
-        } catch (error) {
-          // On a full disk nobody pushes what may need it, and what frees space has to work.
-          if (!isFull(error)) throw error;
-        }
-      }
-      going.push(digest);
-    }
-    await objects.driver.delete(going.map((digest) => linkKey(name, kind, digest)));
-    const gone: Digest[] = [];
-    for (const digest of going) {
-      if (await isNeeded(digest)) await restoreLink(objects, name, kind, digest);
-      else gone.push(digest);
-    }
-    await objects.driver.delete(gone.map((digest) => trashedLinkKey(name, kind, digest)));
-    const back: Digest[] = [];
-    for (const digest of gone) if (await objects.exists(linkKey(name, kind, digest))) back.push(digest);
-    left = back;
+  digest: Digest,
+): Promise<boolean> {
+  try {
+    await objects.move(linkKey(name, 'revisions', digest), trashedLinkKey(name, 'revisions', digest));
+  } catch (error) {
+    if (!(error instanceof ObjectNotFound)) throw error;
   }
-  return stayed;
+  return (await presentLink(objects, name, 'revisions', digest, { mustStay: true })) === undefined;
 }
 
 /** Links whose last touch this process remembers. */
@@ -174,14 +169,14 @@ const MAX_REMEMBERED = 100_000;
  */
 export class LinkTouches {
   readonly #objects: Objects;
-  readonly #everyMs: number;
+  readonly #everyMs: () => number;
   readonly #remembered = new Recent<number>({ most: MAX_REMEMBERED });
 
   /**
    * @param everyMs milliseconds for which a touch counts, well below the time that the collector leaves untouched links
    *   alone; infinite where nothing is to be noted
    */
-  constructor(objects: Objects, everyMs: number) {
+  constructor(objects: Objects, everyMs: () => number) {
     this.#objects = objects;
     this.#everyMs = everyMs;
   }
@@ -198,7 +193,7 @@ export class LinkTouches {
   ): Promise<void> {
     const key = linkKey(name, kind, digest);
     const now = Date.now();
-    if (now - (this.#remembered.get(key) ?? 0) < this.#everyMs) return;
+    if (now - (this.#remembered.get(key) ?? 0) < this.#everyMs()) return;
     try {
       this.#remembered.set(key, await this.#refresh(name, kind, digest, now));
     } catch (error) {
@@ -210,7 +205,7 @@ export class LinkTouches {
   async #refresh(name: RepositoryName, kind: LinkKind, digest: Digest, now: number): Promise<number> {
     const key = linkKey(name, kind, digest);
     const modified = (await this.#objects.info(key))?.modified;
-    if (modified !== undefined && now - modified < this.#everyMs) return modified;
+    if (modified !== undefined && now - modified < this.#everyMs()) return modified;
     try {
       await this.#objects.touch(key);
     } catch (error) {

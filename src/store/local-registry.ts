@@ -5,7 +5,6 @@ import type {
   Blobs,
   DeletedContent,
   DeletedTags,
-  DeleteOptions,
   Manifests,
   Page,
   PageRequest,
@@ -51,7 +50,7 @@ export class LocalRegistry implements Registry {
   readonly #shared: Shared;
 
   /** @param touchEveryMs milliseconds for which a pusher's question need not be noted again; infinite for never (links.ts) */
-  constructor(driver: StorageDriver, rules: ManifestRules, touchEveryMs = TOUCH_EVERY) {
+  constructor(driver: StorageDriver, rules: ManifestRules, touchEveryMs = () => TOUCH_EVERY) {
     const objects = new Objects(driver);
     const cache = new ManifestCache();
     this.#shared = {
@@ -111,7 +110,7 @@ class LocalRepository implements Repository {
     return holdsAnything(this.#shared.objects, this.name);
   }
 
-  delete(options: Pick<DeleteOptions, 'dryRun' | 'keeps'> = {}): Promise<DeletedContent> {
+  delete(...[options = {}]: Parameters<Repository['delete']>): Promise<DeletedContent> {
     return deleteRepository(this.#shared, this.name, options);
   }
 

@@ -2,35 +2,43 @@
  * Locks that hold among all processes that share the storage. A lock is an object that names its owner (owner.ts),
  * so that one that a crash left behind is known at once for what it is.
  */
-import { isFull, ObjectExists } from '../drivers/driver.ts';
+import { isFull, isUnwritable, ObjectExists } from '../drivers/driver.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Objects } from './objects.ts';
-import { endOwner, isAlive, newOwner } from './owner.ts';
+import { endOwner, isAlive, type Life, lifeOf, newOwner } from './owner.ts';
 
 /** How long a request waits for a lock, in milliseconds. What is done under one takes a few. */
 const WAIT = 30_000;
 /** Waits between two looks at a lock, in milliseconds: at random in between, so that none is always late. */
 const LOOK_AFTER = { least: 2, most: 15 };
-/** A lock of another machine that is this old (milliseconds) was left by a process that died. */
+/** The same, in milliseconds, while it is watched whether a lock's owner lives. */
+const LOOK_AFTER_UNSURE = 250;
+/** A lock that is this old (milliseconds), and of whose owner it cannot be told, was left by a process that died (owner.ts). */
 const STALE = 20_000;
 
 /**
  * Runs `work` while nobody else runs work under any of the keys. Locks are taken in the order of their names, so
  * that two that want the same ones cannot wait for each other.
+ *
+ * With `frees`, for work that only deletes, a lock for which the storage has no room is done without: what frees space has
+ * to work where there is none. A lock that somebody living holds is waited for all the same, so that only two things can
+ * race: deletions with each other, and each of them does what both want; and a push that finds room between the last look
+ * and the end of the work, some milliseconds in which another deletion has to have made it. Its tag may then go as if it had
+ * been pushed just before; its manifest stays.
  * @throws RegistryError 429 when a lock cannot be had in time
  */
 export async function withLocks<T>(
   objects: Objects,
   keys: readonly string[],
   work: () => Promise<T>,
+  { frees = false }: { readonly frees?: boolean } = {},
 ): Promise<T> {
   const owner = newOwner();
   const taken: string[] = [];
   let done = false;
   try {
     for (const key of [...new Set(keys)].sort()) {
-      await take(objects, key, Buffer.from(owner, 'latin1'));
-      taken.push(key);
+      if (await take(objects, key, Buffer.from(owner, 'latin1'), frees)) taken.push(key);
     }
     const result = await work();
     done = true;
@@ -51,16 +59,28 @@ export async function holderOf(objects: Objects, key: string): Promise<string | 
   return isAlive(owner, held.modified, STALE) && (await objects.exists(key)) ? owner : undefined;
 }
 
-async function take(objects: Objects, key: string, owner: Uint8Array): Promise<void> {
+/** @returns false where there is no room for the lock, nobody living holds it, and that is to be put up with */
+async function take(objects: Objects, key: string, owner: Uint8Array, frees: boolean): Promise<boolean> {
   for (const until = Date.now() + WAIT; ;) {
     try {
       await objects.driver.write(key, owner, { ifAbsent: true, volatile: true });
-      return;
+      return true;
     } catch (error) {
-      if (!(error instanceof ObjectExists)) throw error;
+      // A storage may say that it is full before it looks whether there is a lock.
+      if (frees && isFull(error)) {
+        const holder = await holderOf(objects, key);
+        if (holder === undefined) return false;
+        if (holder === Buffer.from(owner).toString('latin1')) return true; // written all the same
+      } else if (!(error instanceof ObjectExists)) throw error;
     }
-    if (await isLeftBehind(objects, key)) await breakLock(objects, key);
-    else if (Date.now() > until) {
+    if (await isLeftBehind(objects, key)) {
+      try {
+        await breakLock(objects, key);
+      } catch (error) {
+        if (frees && isFull(error)) return false;
+        throw error;
+      }
+    } else if (Date.now() > until) {
       throw new RegistryError('TOOMANYREQUESTS', 'too many requests are changing this at the same moment', {
         headers: { 'Retry-After': '5' },
       });
@@ -73,26 +93,51 @@ async function take(objects: Objects, key: string, owner: Uint8Array): Promise<v
 }
 
 async function isLeftBehind(objects: Objects, key: string): Promise<boolean> {
-  const held = await objects.info(key);
-  if (held === undefined) return false;
-  const owner = Buffer.from((await objects.bytes(key)) ?? []).toString('latin1');
-  return !isAlive(owner, held.modified, STALE) && (await objects.exists(key));
+  return (await stateOf(objects, key))?.life === 'dead';
 }
 
-/** Removes a lock whose owner is dead. Of several that see it so, one does: the next one's lock must not go too. */
+/** What is known of a lock; undefined when there is none (any more). */
+async function stateOf(
+  objects: Objects,
+  key: string,
+): Promise<{ readonly life: Life; readonly modified: number } | undefined> {
+  const held = await objects.info(key);
+  if (held === undefined) return undefined;
+  const owner = Buffer.from((await objects.bytes(key)) ?? []).toString('latin1');
+  const life = lifeOf(owner, held.modified, STALE);
+  // Gone between the two looks, it has named no owner.
+  return life !== 'dead' || (await objects.exists(key)) ? { life, modified: held.modified } : undefined;
+}
+
+/** Removes the locks below a prefix that processes have left that died. */
+export async function removeDeadLocks(objects: Objects, prefix: string): Promise<void> {
+  for await (const { key } of objects.driver.list(prefix)) {
+    if (await isLeftBehind(objects, key)) await breakLock(objects, key);
+  }
+}
+
+/**
+ * Removes a lock whose owner is dead. Of several that see it so, one does, under a lock of its own: the next one's lock must
+ * not go too. Who dies in this very place leaves that one, which is broken likewise.
+ */
 async function breakLock(objects: Objects, key: string): Promise<void> {
   const guard = `${key}~`; // no tag has this character
+  const owner = newOwner();
   try {
-    await objects.driver.write(guard, new Uint8Array(), { ifAbsent: true, volatile: true });
-  } catch (error) {
-    if (!(error instanceof ObjectExists)) throw error;
-    const made = (await objects.info(guard))?.modified ?? Date.now();
-    if (Date.now() - made > STALE) await objects.driver.delete([guard], { volatile: true });
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AFTER.most));
-    return;
+    // What frees space has to work where there is none: one that names nobody needs no room. It is dead when it is old.
+    const isTaken = await tryTake(objects, guard, Buffer.from(owner, 'latin1')).catch((error: unknown) => {
+      if (isFull(error)) return tryTake(objects, guard, new Uint8Array());
+      throw error;
+    });
+    if (!isTaken) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AFTER.most));
+      return;
+    }
+    if (await isLeftBehind(objects, key)) await objects.driver.delete([key], { volatile: true });
+    await objects.driver.delete([guard], { volatile: true });
+  } finally {
+    endOwner(owner);
   }
-  if (await isLeftBehind(objects, key)) await objects.driver.delete([key], { volatile: true });
-  await objects.driver.delete([guard], { volatile: true });
 }
 
 /** How often a lease is renewed, in milliseconds, so that other machines see that its owner lives. */
@@ -100,13 +145,16 @@ const RENEW = 5_000;
 
 /**
  * Runs `work` if nobody else, in any process or on any machine, is at work under the key; `work` is told by the signal when
- * the lease was lost, as after a long sleep of the machine.
+ * the lease was lost, as after a long sleep of the machine. Work that `onlyReads` goes without a lease in a storage that may
+ * only be read: a mount that is read-only, where nobody else writes either, or another user's folder, where it has to put up
+ * with others.
  * @returns undefined, without waiting, when somebody is
  */
 export async function withLease<T>(
   objects: Objects,
   key: string,
   work: (lost: AbortSignal) => Promise<T>,
+  { onlyReads = false }: { readonly onlyReads?: boolean } = {},
 ): Promise<{ readonly result: T } | undefined> {
   const owner = newOwner();
   const bytes = Buffer.from(owner, 'latin1');
@@ -116,7 +164,8 @@ export async function withLease<T>(
   } catch (error) {
     endOwner(owner);
     // What frees space has to work where there is none; a lease is for economy, and two at once do no harm.
-    if (isFull(error)) return { result: await work(new AbortController().signal) };
+    if (isFull(error) || (onlyReads && isUnwritable(error)))
+      return { result: await work(new AbortController().signal) };
     throw error;
   }
   if (!isTaken) {
@@ -139,7 +188,10 @@ export async function withLease<T>(
   }
 }
 
-/** Takes a lock if it is free, or was left behind. One that is held for long is to be touched every few seconds. */
+/**
+ * Takes a lock if it is free, or was left behind. One that is held for long is to be touched every few seconds. Waits only
+ * where a lock's time lies in the future, for as long as it takes to know whether its owner lives: a command asks but once.
+ */
 export async function tryTake(objects: Objects, key: string, owner: Uint8Array): Promise<boolean> {
   for (let attempt = 0; attempt < 3; attempt += 1) {
     try {
@@ -148,7 +200,13 @@ export async function tryTake(objects: Objects, key: string, owner: Uint8Array):
     } catch (error) {
       if (!(error instanceof ObjectExists)) throw error;
     }
-    if (!(await isLeftBehind(objects, key))) return false;
+    let state = await stateOf(objects, key);
+    const { modified } = state ?? {};
+    while (state?.life === 'unsure' && state.modified === modified) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AFTER_UNSURE));
+      state = await stateOf(objects, key);
+    }
+    if (state?.life !== 'dead') return false;
     await breakLock(objects, key);
   }
   return false;

@@ -1,10 +1,10 @@
 import type { Descriptor } from '../oci/descriptor.ts';
-import { isDigest } from '../oci/digest.ts';
+import { type Digest, isDigest } from '../oci/digest.ts';
 import { type ErrorEntry, RegistryError } from '../oci/errors.ts';
 import { type Manifest, mayBeAbsent } from '../oci/manifest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { hasBlob } from './blobs.ts';
-import { presentLink } from './links.ts';
+import { isWhole, presentLink } from './links.ts';
 import type { Objects } from './objects.ts';
 import { presentSize } from './trash.ts';
 
@@ -24,6 +24,7 @@ export interface ManifestRules {
 /**
  * Checks that what a manifest refers to is in the repository: config and layers, except those that may be
  * elsewhere by their type, and an index's children. A subject may be missing (the specification's MUST).
+ * @param options.whole whether the children must have their own blobs, too: those that are here had them when they were pushed
  * @throws RegistryError `MANIFEST_BLOB_UNKNOWN` with an entry for each missing one; `MANIFEST_INVALID` for a URL
  */
 export async function checkReferences(
@@ -31,6 +32,7 @@ export async function checkReferences(
   name: RepositoryName,
   manifest: Manifest,
   rules: ManifestRules,
+  { whole = false }: { readonly whole?: boolean } = {},
 ): Promise<void> {
   if (!rules.enabled) return;
   for (const url of manifest.layers.flatMap((layer) => layer.urls ?? [])) {
@@ -39,33 +41,60 @@ export async function checkReferences(
       detail: { url: url.slice(0, 256) },
     });
   }
-  const missing: Descriptor[] = [];
+  const missing: Missing[] = [];
+  const seen = new Set<Digest>();
   const blobs = [...(manifest.config === undefined ? [] : [manifest.config]), ...manifest.layers];
   for (const blob of blobs) {
     if (mayBeAbsent(blob)) continue;
-    if (!isDigest(blob.digest) || !(await hasBlob(objects, name, blob.digest))) missing.push(blob);
+    if (!isDigest(blob.digest) || !(await hasBlob(objects, name, blob.digest)))
+      missing.push({ descriptor: blob, why: UNKNOWN });
   }
-  for (const child of manifest.manifests) {
-    if (rules.requireChild(child) && !(await hasManifest(objects, name, child))) missing.push(child);
+  const children = new Map(manifest.manifests.map((child) => [child.digest, child]));
+  for (const child of children.values()) {
+    const why = rules.requireChild(child)
+      ? await missingOf(objects, name, child, whole ? seen : undefined)
+      : undefined;
+    if (why !== undefined) missing.push({ descriptor: child, why });
   }
   if (missing.length > 0) throw missingReferences(missing);
 }
 
-async function hasManifest(objects: Objects, name: RepositoryName, { digest }: Descriptor): Promise<boolean> {
-  if (!isDigest(digest)) return false;
-  const target = await presentLink(objects, name, 'revisions', digest, { mustStay: true });
-  // An index may list plain blobs: containerd and buildkit keep caches in that form.
-  return target === undefined
-    ? hasBlob(objects, name, digest)
-    : (await presentSize(objects, target)) !== undefined;
+/** What a manifest lacks, and what its client is told of it. */
+interface Missing {
+  readonly descriptor: Descriptor;
+  readonly why: string;
 }
 
-function missingReferences(missing: readonly Descriptor[]): RegistryError {
-  const [first, ...others] = missing.slice(0, MAX_NAMED).map(({ digest, mediaType, size }): ErrorEntry => ({
-    code: 'MANIFEST_BLOB_UNKNOWN',
-    message: 'the manifest refers to content that is not known to this repository',
-    detail: { digest, mediaType, size },
-  }));
+const UNKNOWN = 'the manifest refers to content that is not known to this repository';
+const BROKEN =
+  'the index refers to a manifest that lacks a config, a layer or a child of its own in this repository';
+
+/** @param seen what children refer to, as far as it has been looked for; nothing of that is where it is left out */
+async function missingOf(
+  objects: Objects,
+  name: RepositoryName,
+  { digest }: Descriptor,
+  seen: Set<Digest> | undefined,
+): Promise<string | undefined> {
+  if (!isDigest(digest)) return UNKNOWN;
+  const target = await presentLink(objects, name, 'revisions', digest, { mustStay: true });
+  // An index may list plain blobs: containerd and buildkit keep caches in that form.
+  if (target === undefined) return (await hasBlob(objects, name, digest)) ? undefined : UNKNOWN;
+  if ((await presentSize(objects, target)) === undefined) return UNKNOWN;
+  return seen === undefined || (await isWhole(objects, name, target, { seen, depth: 1 }))
+    ? undefined
+    : BROKEN;
+}
+
+function missingReferences(missing: readonly Missing[]): RegistryError {
+  const named = missing
+    .slice(0, MAX_NAMED)
+    .map(({ descriptor: { digest, mediaType, size }, why }): ErrorEntry => ({
+      code: 'MANIFEST_BLOB_UNKNOWN',
+      message: why,
+      detail: { digest, mediaType, size },
+    }));
+  const [first, ...others] = named;
   return new RegistryError('MANIFEST_BLOB_UNKNOWN', first?.message ?? '', {
     detail: first?.detail,
     also: others,

@@ -6,12 +6,13 @@ import { type Manifest, parseManifest } from '../oci/manifest.ts';
 import { isTag, type RepositoryName, type Tag } from '../oci/name.ts';
 import type { Content, DeleteOptions, Manifests, StoredManifest } from '../oci/registry.ts';
 import { layersPrefix, blobKey, repositoryMarkKey, revisionLinkKey } from './layout.ts';
-import { deleteManifest, tagsAt } from './delete-manifest.ts';
-import { presentLink } from './links.ts';
+import { deleteManifest, deleteTagsAt, keptByTags, tagsAt } from './delete-manifest.ts';
+import type { Needs } from './delete-links.ts';
+import { presentLink, withdrawManifest } from './links.ts';
 import { type ManifestTools, readLinkedManifest, subjectOf, unknownManifest } from './linked-manifests.ts';
 import { checkReferences } from './manifest-rules.ts';
 import { linkBytes } from './objects.ts';
-import { isReferenced } from './known-references.ts';
+import { needsOf } from './known-references.ts';
 import { referrerChange } from './referrers.ts';
 import { presentSize } from './trash.ts';
 import { resolveTag, writeTags } from './tags.ts';
@@ -57,29 +58,56 @@ export class StoredManifests implements Manifests {
     const content = { digest, size: bytes.byteLength, mediaType: manifest.mediaType };
     const subject = subjectOf(manifest);
     const link = revisionLinkKey(this.#name, digest);
-    const wasThere = await objects.exists(link);
-    // What was there before the manifest may have been collected before its link was seen (links.ts).
-    const confirm = async () => {
+    let isNew = false;
+    let isOurs = false;
+    let isWithdrawn = false;
+    // What was there before the manifest may have been collected before its link was seen (links.ts). What is wrong with a
+    // manifest that was there already is no reason to take it away.
+    const check = async () => {
       try {
-        await checkReferences(objects, this.#name, manifest, rules);
+        await checkReferences(objects, this.#name, manifest, rules, { whole: isNew });
       } catch (error) {
-        if (!wasThere) await objects.driver.delete([link]);
+        if (isOurs) isWithdrawn = await withdrawManifest(objects, this.#name, digest);
         throw error;
       }
     };
-    const missing = async () => {
+    const confirm = async () => {
+      await check();
+      const change = isOurs ? undefined : await this.#revisionChange(digest);
+      if (change === undefined) return;
+      // Another push has written it a moment ago: written again it is durable for us too. It may be deleted at this moment,
+      // and its entry with it.
+      isOurs = true;
+      await objects.commit([change, ...(await belongings(true))]);
+      await check();
+    };
+    /** @param isAnew also an entry that is there already: who has just deleted the manifest is about to remove it */
+    const belongings = async (isAnew: boolean): Promise<readonly Change[]> => {
+      const referrer = { digest, manifest, size: bytes.byteLength };
       const changes = await Promise.all([
-        this.#bytesChange(digest, bytes),
-        this.#revisionChange(digest),
         this.#markChange(manifest),
         subject === undefined
           ? undefined
-          : referrerChange(objects, this.#name, subject, { digest, manifest, size: bytes.byteLength }),
+          : referrerChange(objects, this.#name, subject, referrer, { isAnew }),
       ]);
       return changes.filter((change) => change !== undefined);
     };
-    await writeTags(objects, this.#name, { tags, digest, missing, confirm, precondition, guard });
-    if (wasThere) await this.#tools.touches.touch(this.#name, 'revisions', digest, { mustStay: true });
+    const missing = async () => {
+      isNew ||= !(await objects.exists(link));
+      isOurs ||= isNew;
+      const revision = isOurs ? await this.#revisionChange(digest) : undefined;
+      const content = await this.#bytesChange(digest, bytes);
+      const changes = [revision, content, ...(await belongings(isNew))];
+      return changes.filter((change) => change !== undefined);
+    };
+    try {
+      await writeTags(objects, this.#name, { tags, digest, missing, confirm, precondition, guard });
+    } catch (error) {
+      // Who deleted it before may have left its tags to us, as it was there again. Not under our tags' locks.
+      if (isWithdrawn) await deleteTagsAt(this.#tools, this.#name, new Set([digest])).catch(() => undefined);
+      throw error;
+    }
+    if (!isOurs) await this.#tools.touches.touch(this.#name, 'revisions', digest, { mustStay: true });
     // They may have been on their way out when they were found (trash.ts).
     if ((await presentSize(objects, digest)) === undefined) {
       await objects.commit([{ write: blobKey(digest), bytes }]);
@@ -113,19 +141,21 @@ export class StoredManifests implements Manifests {
     { dryRun = false, keeps, unlessReferenced = false }: DeleteOptions = {},
   ): Promise<readonly Tag[]> {
     const { objects, references } = this.#tools;
-    const check = async () => {
-      if (keeps !== undefined) for (const tag of await tagsAt(this.#tools, this.#name, digest)) keeps(tag);
-      const by = unlessReferenced ? await references.to(this.#name, digest) : undefined;
-      if (by !== undefined) throw isReferenced(digest, by);
+    const needs: Needs = async (digests) => {
+      const kept = keeps === undefined ? [] : await keptByTags(this.#tools, this.#name, digests, keeps);
+      const referred = unlessReferenced ? await needsOf(references, this.#name)(digests) : [];
+      return new Map([...referred, ...kept]);
     };
     if (dryRun) {
-      if ((await presentLink(objects, this.#name, 'revisions', digest)) === undefined)
-        throw unknownManifest(digest);
-      await check();
-      return tagsAt(this.#tools, this.#name, digest);
+      const tags = await tagsAt(this.#tools, this.#name, digest);
+      const isHere = (await presentLink(objects, this.#name, 'revisions', digest)) !== undefined;
+      if (!isHere && tags.length === 0) throw unknownManifest(digest);
+      const needed = await needs([digest]);
+      if (needed.has(digest)) throw needed.get(digest);
+      return tags;
     }
     const isFree = keeps === undefined && !unlessReferenced;
-    return deleteManifest(this.#tools, this.#name, digest, isFree ? undefined : check);
+    return deleteManifest(this.#tools, this.#name, digest, isFree ? undefined : needs);
   }
 }
 

@@ -1,5 +1,5 @@
 /** What is noted beside the content, for all processes and nodes: small JSON objects. */
-import { jobNoteKey, READ_ONLY_KEY } from './layout.ts';
+import { jobNoteKey, lastRunKey, READ_ONLY_KEY } from './layout.ts';
 import type { Objects } from './objects.ts';
 
 /** That changes are refused until it is taken back. */
@@ -48,6 +48,31 @@ export async function jobNote(objects: Objects, job: string): Promise<JobNote | 
 
 export async function noteJob(objects: Objects, job: string, note: JobNote): Promise<void> {
   await objects.driver.write(jobNoteKey(job), Buffer.from(JSON.stringify(note)), { volatile: true });
+}
+
+/** How a run ended, as plain JSON: whoever notes it knows its shape, and looks at it when it comes back. */
+export type RunNote = Readonly<Record<string, unknown>>;
+
+/** Notes how a run of the job ended, by whomever it was done. `isDone`: it did all there was to do. */
+export async function noteRunEnd(
+  objects: Objects,
+  job: string,
+  note: RunNote,
+  isDone: boolean,
+): Promise<void> {
+  const bytes = Buffer.from(JSON.stringify(note));
+  for (const which of isDone ? (['last', 'done'] as const) : (['last'] as const))
+    await objects.driver.write(lastRunKey(job, which), bytes, { volatile: true });
+}
+
+/** How the last run of the job ended, or the last one that did all there was to do; undefined where nobody noted it. */
+export async function runEnd(
+  objects: Objects,
+  job: string,
+  which: 'last' | 'done',
+): Promise<RunNote | undefined> {
+  const bytes = await objects.bytes(lastRunKey(job, which));
+  return bytes === undefined ? undefined : parsed(bytes);
 }
 
 function parsed(bytes: Uint8Array): Readonly<Record<string, unknown>> {

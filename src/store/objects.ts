@@ -3,10 +3,13 @@
  * slowly, with the five methods that each has.
  */
 import {
+  type Alias,
   type AppendWriter,
   type Change,
   canAppend,
   canCommit,
+  canFindLost,
+  canFindAliases,
   canListNames,
   canMove,
   canReadSmall,
@@ -26,6 +29,9 @@ const TEXT = new TextDecoder('latin1');
 /** Milliseconds after which an object is durable, whoever wrote it: until then its writer may not have synced it. */
 const SETTLED_AFTER = 60_000;
 
+/** How often a small object is read that goes and comes again meanwhile. */
+const READINGS = 10;
+
 export class Objects {
   readonly driver: StorageDriver;
   readonly #small;
@@ -35,8 +41,11 @@ export class Objects {
   readonly #names;
   readonly #commits;
   readonly #touches;
+  readonly #aliases;
+  readonly #lost;
 
-  constructor(driver: StorageDriver) {
+  /** @param isStrict see `strict` */
+  constructor(driver: StorageDriver, isStrict = false) {
     this.driver = driver;
     this.#small = canReadSmall(driver) ? driver : undefined;
     this.#moves = canMove(driver) ? driver : undefined;
@@ -44,24 +53,44 @@ export class Objects {
     this.#local = hasLocalFiles(driver) ? driver : undefined;
     this.#commits = canCommit(driver) ? driver : undefined;
     this.#touches = canTouch(driver) ? driver : undefined;
+    this.#aliases = canFindAliases(driver) ? driver : undefined;
     this.#names = canListNames(driver) ? driver : undefined;
+    this.#lost = isStrict && canFindLost(driver) ? driver : undefined;
+  }
+
+  /**
+   * The same storage, for who removes, counts or repairs by what he does not find: what seems absent because a folder on the
+   * way to it is out of reach (see `FindsLost`) fails with a StorageFailure. Clients are told by the other that it is absent.
+   */
+  strict(): Objects {
+    return new Objects(this.driver, true);
+  }
+
+  /** @throws StorageFailure where it is not known that nothing is there */
+  #absent(keyOrPrefix: string): undefined {
+    const failure = this.#lost?.lostAt(keyOrPrefix);
+    if (failure !== undefined) throw failure;
+    return undefined;
   }
 
   /** The bytes of a small object, or undefined when there is none. */
   async bytes(key: string): Promise<Uint8Array | undefined> {
-    if (this.#small !== undefined) return this.#small.readSmall(key);
-    try {
-      return new Uint8Array(await new Response(await this.driver.read(key)).arrayBuffer());
-    } catch (error) {
-      // It may also have been deleted between the opening and the reading, which ends with an error of the runtime's.
-      if (error instanceof ObjectNotFound || (await this.info(key)) === undefined) return undefined;
-      throw error;
+    if (this.#small !== undefined) return this.#small.readSmall(key) ?? this.#absent(key);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return new Uint8Array(await new Response(await this.driver.read(key)).arrayBuffer());
+      } catch (error) {
+        // It may also have been deleted between the opening and the reading, which ends with an error of the runtime's;
+        // and another may be there by now, as of a lock.
+        if (error instanceof ObjectNotFound || (await this.info(key)) === undefined) return undefined;
+        if (attempt === READINGS) throw error;
+      }
     }
   }
 
   /** The size in bytes of an object, or undefined when there is none. */
   async size(key: string): Promise<number | undefined> {
-    if (this.#small !== undefined) return this.#small.statSmall(key);
+    if (this.#small !== undefined) return this.#small.statSmall(key) ?? this.#absent(key);
     return (await this.info(key))?.size;
   }
 
@@ -69,7 +98,7 @@ export class Objects {
     try {
       return await this.driver.stat(key);
     } catch (error) {
-      if (error instanceof ObjectNotFound) return undefined;
+      if (error instanceof ObjectNotFound) return this.#absent(key);
       throw error;
     }
   }
@@ -117,7 +146,10 @@ export class Objects {
   /** A driver that cannot append has made durable what it wrote. */
   async #syncBytes(key: string): Promise<void> {
     if (this.#appends === undefined) return;
-    const writer = await this.#appends.openAppend(key, (await this.size(key)) ?? 0);
+    const size = await this.size(key);
+    // Deleted meanwhile: to open it would make an empty one, which then stood for the bytes.
+    if (size === undefined) throw new ObjectNotFound(key);
+    const writer = await this.#appends.openAppend(key, size);
     try {
       await writer.sync();
     } finally {
@@ -127,12 +159,29 @@ export class Objects {
 
   /** Entries of one level below `prefix`, by name; see `StorageDriver.list`. */
   level(prefix: string, options: Omit<ListOptions, 'delimiter'> = {}): AsyncIterable<ObjectInfo> {
-    return this.driver.list(prefix, { ...options, delimiter: '/' });
+    const level = this.driver.list(prefix, { ...options, delimiter: '/' });
+    return this.#lost === undefined ? level : this.#notLost(prefix, level);
+  }
+
+  async *#notLost(prefix: string, level: AsyncIterable<ObjectInfo>): AsyncGenerator<ObjectInfo, undefined> {
+    let isEmpty = true;
+    for await (const entry of level) {
+      isEmpty = false;
+      yield entry;
+    }
+    return isEmpty ? this.#absent(prefix) : undefined;
   }
 
   /** The names of one level below `prefix`; see `ListsNames`. Without the driver's help the level is listed whole. */
   names(prefix: string): readonly string[] | Promise<readonly string[]> {
-    return this.#names === undefined ? this.#gatherNames(prefix) : this.#names.names(prefix);
+    if (this.#names === undefined) return this.#gatherNames(prefix);
+    const names = this.#names.names(prefix);
+    if (this.#lost === undefined) return names;
+    const found = (some: readonly string[]) => {
+      if (some.length === 0) this.#absent(prefix);
+      return some;
+    };
+    return names instanceof Promise ? names.then(found) : found(names);
   }
 
   async #gatherNames(prefix: string): Promise<readonly string[]> {
@@ -141,6 +190,16 @@ export class Objects {
       names.push(key.endsWith('/') ? key.slice(prefix.length, -1) : key.slice(prefix.length));
     }
     return names;
+  }
+
+  /** See `FindsAliases`; most storages have none. */
+  aliasOf(prefix: string, within: string): Alias | undefined {
+    return this.#aliases?.aliasOf(prefix, within);
+  }
+
+  /** See `FindsAliases`. */
+  realPrefix(prefix: string, within: string): string {
+    return this.#aliases?.realPrefix(prefix, within) ?? prefix;
   }
 
   /** Where the object is as a file of this machine, if it is one. */

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { isRunning, PROCESS } from '../process-identity.ts';
+import { patienceWith, silenceOf } from '../silence.ts';
 
 /** A writer of another machine that has not touched its file for so long (milliseconds) is taken for dead. */
 export const SILENT_FOR = 120_000;
@@ -21,12 +22,22 @@ export function endOwner(owner: string): void {
   own.delete(owner);
 }
 
+export type Life = 'alive' | 'dead' | 'unsure';
+
 /**
  * Whether an owner can still be writing. `touched` is when its file last changed (milliseconds since 1970).
- * Certain for processes of this machine; others, and all on systems without /proc, are dead when they have been silent
- * for `silentFor` milliseconds.
+ * Certain for processes of this machine; others, as those of another container, and all on systems without /proc, are dead when
+ * they have been silent for `silentFor` milliseconds, and those of other machines for as long more as clocks differ. `unsure` where that time
+ * lies in the future: who asks again learns it (silence.ts).
  */
+export function lifeOf(owner: string, touched: number, silentFor = SILENT_FOR): Life {
+  const runs = owner.startsWith(`${PROCESS}-`) ? own.has(owner) : isRunning(owner);
+  if (runs !== undefined) return runs ? 'alive' : 'dead';
+  const silence = silenceOf(owner, touched, patienceWith(owner, silentFor));
+  return silence === 'unsure' ? silence : silence === 'silent' ? 'dead' : 'alive';
+}
+
+/** Whether an owner may be alive, see `lifeOf`. */
 export function isAlive(owner: string, touched: number, silentFor = SILENT_FOR): boolean {
-  if (owner.startsWith(`${PROCESS}-`)) return own.has(owner);
-  return isRunning(owner) ?? Date.now() - touched < silentFor;
+  return lifeOf(owner, touched, silentFor) !== 'dead';
 }

@@ -11,6 +11,7 @@
 import type { Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { Recent } from '../recent.ts';
+import { isFuture } from '../silence.ts';
 import { pullNoteKey, PULLS } from './layout.ts';
 import type { Objects } from './objects.ts';
 
@@ -49,7 +50,8 @@ export class PullNotes {
   note(name: RepositoryName, digest: Digest): void {
     const key = pullNoteKey(name, digest);
     const now = Date.now();
-    if (now - (this.#noted.get(key) ?? 0) < PULL_GRAIN) return;
+    // Also where the clock was set back since.
+    if (Math.abs(now - (this.#noted.get(key) ?? 0)) < PULL_GRAIN) return;
     if (this.#waiting.size >= MOST_WAITING || !this.#mayWrite()) return;
     this.#noted.set(key, now);
     this.#waiting.add(key);
@@ -64,7 +66,8 @@ export class PullNotes {
       this.#waiting.delete(key);
       try {
         const last = (await this.#objects.info(key))?.modified ?? 0;
-        if (Date.now() - last >= PULL_GRAIN / 2)
+        // One of the future was noted by a clock that was wrong, and would keep the manifest until then.
+        if (Math.abs(Date.now() - last) >= PULL_GRAIN / 2)
           await this.#objects.driver.write(key, new Uint8Array(), { volatile: true });
       } catch {
         this.#noted.delete(key);
@@ -81,7 +84,11 @@ export class PullNotes {
   async #beat(): Promise<void> {
     if (!this.#mayWrite()) return;
     const alive = (await this.#objects.info(ALIVE))?.modified;
-    if (alive === undefined || Date.now() - alive > UNNOTED || !(await this.#objects.exists(SINCE)))
+    const since = (await this.#objects.info(SINCE))?.modified;
+    const now = Date.now();
+    // A begin in the future, which a clock that was wrong has given it, would keep everything until then.
+    const isKnown = since !== undefined && !isFuture(since, now);
+    if (!isKnown || alive === undefined || now - alive > UNNOTED)
       await this.#objects.driver.write(SINCE, new Uint8Array());
     await this.#objects.driver.write(ALIVE, new Uint8Array(), { volatile: true });
   }

@@ -107,15 +107,16 @@ function describe({ digest, manifest, size }: Referrer): Descriptor & { digest: 
   };
 }
 
-/** What enters a manifest into the index of its subject; undefined when it is there already. */
+/** What enters a manifest into the index of its subject; undefined when it is there already, unless it is to be `isAnew`. */
 export async function referrerChange(
   objects: Objects,
   name: RepositoryName,
   subject: Digest,
   referrer: Referrer,
+  { isAnew = false }: { readonly isAnew?: boolean } = {},
 ): Promise<Change | undefined> {
   const key = referrerKey(name, subject, referrer.digest);
-  if (await objects.isSettled(key)) return undefined;
+  if (!isAnew && (await objects.isSettled(key))) return undefined;
   return { write: key, bytes: Buffer.from(JSON.stringify(describe(referrer))) };
 }
 

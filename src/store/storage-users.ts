@@ -13,14 +13,17 @@ import { isFull, ObjectNotFound } from '../drivers/driver.ts';
 import { ALONE_KEY, USERS } from './layout.ts';
 import { holderOf, tryTake } from './locks.ts';
 import type { Objects } from './objects.ts';
-import { endOwner, isAlive, newOwner } from './owner.ts';
+import { endOwner, type Life, lifeOf, newOwner } from './owner.ts';
 
-/** How often a name is rewritten, in milliseconds; a lock of another node counts as left behind after 20 s. */
+/** How often a name is rewritten, in milliseconds; a lock of another node counts as left behind after 20 s, of another machine after 80. */
 const REWRITE_EVERY = 5_000;
 /** How often it is looked whether somebody has come, or gone. */
 const LOOK_EVERY = 500;
-/** Names of other nodes that are older (milliseconds) are not known to live. */
+/** Names of other nodes that are older (milliseconds) are not known to live (owner.ts). */
 const SILENT_FOR = 30_000;
+
+/** Milliseconds: a job gives way within a second or so, and one of another node that has died counts as dead by then. */
+const WAIT = 120_000;
 
 /** Somebody who uses the storage. */
 export interface StorageUser {
@@ -46,13 +49,13 @@ export class StorageTaken extends Error {
 }
 
 /**
- * Begins to use the storage beside others; waits while a job has it to itself.
+ * Begins to use the storage beside others; waits while a job has it to itself, two minutes unless told.
  * @throws StorageTaken after `withinMs`
  */
 export async function useStorage(
   objects: Objects,
   what: string,
-  { withinMs, onWait }: { readonly withinMs: number; readonly onWait: (holder: string) => void },
+  { withinMs = WAIT, onWait }: { readonly withinMs?: number; readonly onWait: (holder: string) => void },
 ): Promise<StorageUse> {
   const use = new Use(objects, what);
   try {
@@ -89,13 +92,33 @@ export async function useStorageAlone(objects: Objects, what: string): Promise<S
   return useStorage(objects, what, { withinMs: 0, onWait: () => undefined });
 }
 
+/**
+ * The use of a storage that may only be read, of which nobody can be told. In a mount that is read-only nobody else writes
+ * either; in another user's folder somebody may, so that it is never had alone.
+ */
+export function useUntold(): StorageUse {
+  return { isAlone: false, disturbed: new AbortController().signal, end: () => Promise.resolve() };
+}
+
 /** Those who use the storage, and live. */
 export async function storageUsers(objects: Objects): Promise<readonly StorageUser[]> {
-  const users: StorageUser[] = [];
+  return (await namedUsers(objects)).map(({ user }) => user);
+}
+
+interface NamedUser {
+  readonly user: StorageUser;
+  /** Whether it lives for certain; and when it last wrote its name. */
+  readonly life: Life;
+  readonly modified: number;
+}
+
+async function namedUsers(objects: Objects): Promise<readonly NamedUser[]> {
+  const users: NamedUser[] = [];
   for await (const { key, modified } of objects.driver.list(USERS)) {
     const owner = key.slice(USERS.length);
-    const bytes = isAlive(owner, modified, SILENT_FOR) ? await objects.bytes(key) : undefined;
-    if (bytes !== undefined) users.push({ owner, ...described(bytes) });
+    const life = lifeOf(owner, modified, SILENT_FOR);
+    const bytes = life === 'dead' ? undefined : await objects.bytes(key);
+    if (bytes !== undefined) users.push({ user: { owner, ...described(bytes) }, life, modified });
     else await objects.driver.delete([key], { volatile: true });
   }
   return users;
@@ -142,9 +165,23 @@ class Use implements StorageUse {
       throw new StorageTaken(`${name} has the storage to itself: end it, or wait for its end`);
     }
     this.#wroteAt = Date.now();
-    if ((await storageUsers(this.#objects)).length > 0) return false;
+    if (await this.#isAnybodyThere()) return false;
     this.#watch();
     return true;
+  }
+
+  /** Waits where a name's time lies in the future, for as long as it takes to know whether its owner lives (owner.ts). */
+  async #isAnybodyThere(): Promise<boolean> {
+    const before = new Map<string, number>();
+    for (; ; await pause(LOOK_EVERY)) {
+      const users = await namedUsers(this.#objects);
+      if (users.length === 0) return false;
+      for (const { user, life, modified } of users) {
+        if (life === 'alive' || (before.get(user.owner) ?? modified) !== modified) return true;
+        before.set(user.owner, modified);
+      }
+      if (Date.now() - this.#wroteAt >= REWRITE_EVERY) await this.#write();
+    }
   }
 
   async end(): Promise<void> {

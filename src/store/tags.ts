@@ -112,7 +112,8 @@ class TagNames {
 }
 
 /**
- * Removes a tag with its history if what it points at is to go, which is asked while nobody else can change the tag.
+ * Removes a tag with its history if what it points at is to go, which is asked while nobody else can change the tag. Works
+ * on a full disk too (locks.ts).
  * @returns whether it was removed
  */
 export async function deleteTagWhere(
@@ -123,12 +124,22 @@ export async function deleteTagWhere(
 ): Promise<boolean> {
   const before = await resolveTag(objects, name, tag);
   if (before === undefined || !(await isToGo(before))) return false; // without making a lock for it
-  return withLocks(objects, [tagLockKey(name, tag)], async () => {
+  const work = async () => {
     const digest = await resolveTag(objects, name, tag);
     if (digest === undefined || !(await isToGo(digest))) return false;
     await deleteTag(objects, name, tag);
     return true;
-  });
+  };
+  return withLocks(objects, [tagLockKey(name, tag)], work, { frees: true });
+}
+
+/** Removes the history of a tag that is not there, as a deletion leaves it that was killed, or `registry:2`'s. */
+export async function deleteTagRemains(objects: Objects, name: RepositoryName, tag: Tag): Promise<void> {
+  if ((await resolveTag(objects, name, tag)) !== undefined) return;
+  const work = async () => {
+    if ((await resolveTag(objects, name, tag)) === undefined) await deleteTag(objects, name, tag);
+  };
+  await withLocks(objects, [tagLockKey(name, tag)], work, { frees: true });
 }
 
 /** The current link goes first: with it the tag is gone for everybody, also for a server that knows no locks. */
@@ -171,14 +182,23 @@ export async function writeTags(
     precondition?.(current[0] ?? null);
     for (const [index, tag] of tags.entries()) guard?.(tag, current[index] ?? null, digest);
     const bytes = linkBytes(digest);
+    const fresh: string[] = [];
     const history = await Promise.all(
       tags.map(async (tag): Promise<Change | undefined> => {
         const key = tagIndexKey(name, tag, digest);
-        return (await objects.hasSettledLink(key, digest)) ? undefined : { write: key, bytes };
+        if (await objects.hasSettledLink(key, digest)) return undefined;
+        if (!(await objects.exists(key))) fresh.push(key);
+        return { write: key, bytes };
       }),
     );
-    await objects.commit([...(await missing()), ...history.filter((entry) => entry !== undefined)]);
-    await confirm();
+    try {
+      await objects.commit([...(await missing()), ...history.filter((entry) => entry !== undefined)]);
+      await confirm();
+    } catch (error) {
+      // Of a tag that is not there its history alone would keep the repository in the catalog.
+      await objects.driver.delete(fresh, { small: true }).catch(() => undefined);
+      throw error;
+    }
     const settled = await Promise.all(
       tags.map((tag) => objects.hasSettledLink(tagCurrentKey(name, tag), digest)),
     );
@@ -199,7 +219,6 @@ export async function writeTags(
       await confirm();
     } catch (error) {
       // What it refers to went with it: nobody has been told that it is here.
-      await objects.driver.delete([revisionLinkKey(name, digest)]);
       await putBack(objects, name, tags, current);
       throw error;
     }

@@ -16,6 +16,7 @@ import type { RepositoryName } from '../oci/name.ts';
 import { allRepositories } from './catalog.ts';
 import { blobKey, type LinkKind, linksPrefix, trashedLinksPrefix, trashKey, TRASH } from './layout.ts';
 import type { Objects } from './objects.ts';
+import { failIfUnknown } from './repository-alias.ts';
 
 /**
  * Milliseconds that bytes stay in the trash, so that who has opened them by their path and not begun to read finds them
@@ -57,6 +58,7 @@ export async function restore(objects: Objects, digest: Digest): Promise<boolean
  * Puts the bytes of those digests into the trash to which no repository has a link. It costs a look at every repository,
  * so it is asked for many at once.
  * @returns the digests that went
+ * @throws StorageFailure where a repository cannot be read; what had been moved by then stays in the trash
  */
 export async function discardUnlinked(
   objects: Objects,
@@ -126,7 +128,7 @@ export async function deleteTrashed(objects: Objects, digests: readonly Digest[]
   await objects.driver.delete(digests.flatMap((digest) => [trashKey(digest), trashKey(digest) + MARK]));
 }
 
-/** Deletes what has been in the trash for its time. */
+/** Deletes what has been in the trash for its time. @throws StorageFailure where a repository cannot be read: then all stays */
 export async function emptyTrash(objects: Objects, now: number, keptFor = TRASH_KEPT_FOR): Promise<void> {
   const old: Digest[] = [];
   for await (const { digest, since } of trashed(objects, now)) if (now - since >= keptFor) old.push(digest);
@@ -140,11 +142,12 @@ export async function emptyTrash(objects: Objects, now: number, keptFor = TRASH_
   );
 }
 
-/** Those of the digests to which any repository has a link. */
-async function linkedAmong(objects: Objects, digests: ReadonlySet<Digest>): Promise<ReadonlySet<Digest>> {
+/** Those of the digests to which any repository has a link. @throws StorageFailure where that is not to be known */
+async function linkedAmong(storage: Objects, digests: ReadonlySet<Digest>): Promise<ReadonlySet<Digest>> {
+  const objects = storage.strict();
   const linked = new Set<Digest>();
   let looked = 0;
-  for await (const name of allRepositories(objects)) {
+  for await (const name of allRepositories(objects, { onLeftOut: failIfUnknown })) {
     for (const kind of ['layers', 'revisions'] as const)
       await addLinked(objects, name, kind, digests, linked);
     if (linked.size === digests.size) break;

@@ -9,7 +9,7 @@
  *       blobs/<alg>/<xx>/<hex>                              a blob that counts; its size
  *       repositories/<SHA-256 of the name>                  a repository that has content; its name
  *       counted/<SHA-256 of the name>                       a repository that counts, since it has a manifest; its name
- *       news/<blob|repository|gone>-<…>                     what has changed while it is counted anew
+ *       news/<blob|repository>-<…>                          a mark that was changed while it is counted anew; a blob's size
  */
 import { createHash } from 'node:crypto';
 import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts';
@@ -43,7 +43,8 @@ export interface Book {
   readonly reserved: Map<string, Reservation>;
 }
 
-function sha256(text: string): string {
+/** In hex, as it stands for a name in keys. */
+export function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
@@ -81,8 +82,8 @@ export function newsPrefix(account: string): string {
   return `${accountPrefix(account)}news/`;
 }
 
-/** What became of content or of a repository while the account is counted anew. */
-export type News = 'blob' | 'gone' | 'repository';
+/** Of what a mark was set or taken away while the account is counted anew. */
+export type News = 'blob' | 'repository';
 
 export function newsKey(account: string, what: News, about: string): string {
   return `${newsPrefix(account)}${what}-${about.replace(':', '-')}`;
@@ -134,11 +135,14 @@ function isBook(
 /** Turns of this process: those of one account wait here for each other, and only one of them at the lock. */
 const turns = new Map<string, Promise<unknown>>();
 
-/** Changes the accounts' books, while nobody else does. `work` must not throw for what is to be expected. */
+/**
+ * Changes the accounts' books, while nobody else does. `work` must not throw for what is to be expected; what it hands to
+ * `afterwards` is done in that order when the books are written, still while nobody else changes them.
+ */
 export async function withBooks<T>(
   objects: Objects,
-  quotas: readonly Quota[],
-  work: (books: readonly Book[]) => Promise<T>,
+  quotas: readonly Pick<Quota, 'account'>[],
+  work: (books: readonly Book[], afterwards: (step: () => Promise<void>) => void) => Promise<T>,
 ): Promise<T> {
   const accounts = quotas.map(({ account }) => account).sort();
   const key = accounts.join(' ');
@@ -152,7 +156,8 @@ export async function withBooks<T>(
         async () => {
           const books = await Promise.all(quotas.map(({ account }) => readBook(objects, account)));
           const before = books.map(textOf);
-          const result = await work(books);
+          const steps: (() => Promise<void>)[] = [];
+          const result = await work(books, (step) => void steps.push(step));
           for (const [index, book] of books.entries()) {
             const text = textOf(book);
             if (text === before[index]) continue;
@@ -160,6 +165,7 @@ export async function withBooks<T>(
               volatile: true,
             });
           }
+          for (const step of steps) await step();
           return result;
         },
       ),

@@ -1,29 +1,31 @@
 /**
  * What quotas count, shared by all processes: marks say which blobs and repositories an account has, a book holds the
- * sums (usage-books.ts). A push sets aside what it needs, stores and links its content, and only then has it counted: a
- * crash in between leaves content that is not counted until the account is counted anew, never the other way round.
+ * sums (usage-books.ts, usage-marks.ts). A push sets aside what it needs, stores and links its content, and only then has it
+ * counted: a crash in between leaves content that is not counted until the account is counted anew.
  */
 import type { Digest } from '../oci/digest.ts';
-import { isRepositoryName, type RepositoryName } from '../oci/name.ts';
+import type { RepositoryName } from '../oci/name.ts';
 import type { Claim, Grant, Quota, Shortage, UsageLedger } from '../oci/quota.ts';
 import { isRunning, PROCESS } from '../process-identity.ts';
-import { blobKey, linkKey, trashedLinkKey } from './layout.ts';
+import { isSilent } from '../silence.ts';
+import { blobKey } from './layout.ts';
 import type { Objects } from './objects.ts';
 import {
-  blobMarkKey,
   type Book,
   countedMarkKey,
-  newsKey,
   readBook,
   repositoryMarkKey,
   repositoryMarksPrefix,
   withBooks,
 } from './usage-books.ts';
+import { AccountMarks, hasLink, holds, markedSize, unlinkedOf } from './usage-marks.ts';
 
 /** What is set aside and not heard of for so long (milliseconds) is free again. */
 const FORGOTTEN_AFTER = 3_600_000;
-/** Repositories that are looked into when content is deleted; where there are more, the next counting tells. */
-const MAX_LOOKED_INTO = 100;
+/** Repositories that are looked into when content is deleted; an account that has more is counted anew. */
+const MAX_LOOKED_INTO = 300;
+/** Marks that are taken away while others wait for the account's lock. */
+const REMOVED_AT_ONCE = 500;
 
 export class StoredUsageLedger implements UsageLedger {
   readonly #objects: Objects;
@@ -66,18 +68,12 @@ export class StoredUsageLedger implements UsageLedger {
   ): Promise<number | undefined> {
     let size: number | undefined;
     for (const { account } of quotas) {
-      size = digest === undefined ? undefined : await this.#markedSize(account, digest);
+      size = digest === undefined ? undefined : await markedSize(this.#objects, account, digest);
       // More bytes than the content has are not that content, whatever the client calls them.
       if (size === undefined || size < bytes) return undefined;
       if (!(await this.#objects.exists(markKey(account, repository)))) return undefined;
     }
     return size;
-  }
-
-  async #markedSize(account: string, digest: Digest): Promise<number | undefined> {
-    const bytes = await this.#objects.bytes(blobMarkKey(account, digest));
-    const size = Number(Buffer.from(bytes ?? []).toString() || Number.NaN);
-    return Number.isSafeInteger(size) ? size : undefined;
   }
 
   async #needsOf(
@@ -90,7 +86,7 @@ export class StoredUsageLedger implements UsageLedger {
       const book = books[index];
       if (book === undefined) continue;
       forget(book);
-      const has = digest === undefined ? undefined : await this.#markedSize(quota.account, digest);
+      const has = digest === undefined ? undefined : await markedSize(this.#objects, quota.account, digest);
       const isNew = !(await this.#objects.exists(countedMarkKey(quota.account, repository)));
       needs.push({ quota, book, isNew, bytes: has !== undefined && has >= bytes ? 0 : bytes });
     }
@@ -103,22 +99,17 @@ export class StoredUsageLedger implements UsageLedger {
   ): Promise<void> {
     const markKeys = isManifest ? [repositoryMarkKey, countedMarkKey] : [repositoryMarkKey];
     if (await this.#isSettled(quotas, key, { repository, digest, bytes: 0 }, markKeys)) return;
-    await withBooks(this.#objects, quotas, async (books) => {
+    await withBooks(this.#objects, quotas, async (books, afterwards) => {
       // Whoever has deleted it since has found no mark to take away.
-      const isThere = await this.#hasLink(repository, digest);
+      const isThere = await hasLink(this.#objects, repository, digest);
+      const counts = isManifest && (await hasLink(this.#objects, repository, digest, ['revisions']));
       for (const book of books) {
         book.reserved.delete(key);
         if (!isThere) continue;
-        const mark = blobMarkKey(book.pattern, digest);
-        if (await this.#mark(book, mark, String(size), 'blob', digest)) book.bytes += size;
-        const other = repositoryMarkKey(book.pattern, repository);
-        // A new one is not swept, so it needs no news.
-        if (book.counting !== undefined || !(await this.#objects.exists(other)))
-          await this.#write(other, repository);
-        if (!isManifest) continue;
-        const about = other.slice(other.lastIndexOf('/') + 1);
-        const counts = countedMarkKey(book.pattern, repository);
-        if (await this.#mark(book, counts, repository, 'repository', about)) book.repositories += 1;
+        const marks = new AccountMarks(this.#objects, book, afterwards);
+        await marks.addRepository(repository);
+        await marks.addBlob(digest, size);
+        if (counts) await marks.addCounted(repository);
       }
     });
   }
@@ -139,67 +130,64 @@ export class StoredUsageLedger implements UsageLedger {
     return true;
   }
 
-  /** Sets a mark, anew where the account is being counted, as what is old may be swept then. @returns whether it was not there */
-  async #mark(
-    { pattern, counting }: Book,
-    key: string,
-    text: string,
-    what: 'blob' | 'repository',
-    about: string,
-  ): Promise<boolean> {
-    const wasThere = await this.#objects.exists(key);
-    if (wasThere && counting === undefined) return false;
-    await this.#write(key, text);
-    if (counting !== undefined) await this.#write(newsKey(pattern, what, about), text);
-    return !wasThere;
-  }
-
-  async #write(key: string, text: string): Promise<void> {
-    await this.#objects.driver.write(key, Buffer.from(text), { volatile: true });
-  }
-
-  async release(quotas: readonly Quota[], key: string): Promise<void> {
+  async release(quotas: readonly Quota[], keys: readonly string[]): Promise<void> {
     const books = await Promise.all(quotas.map(({ account }) => readBook(this.#objects, account)));
-    if (!books.some(({ reserved }) => reserved.has(key))) return;
+    if (!books.some(({ reserved }) => keys.some((key) => reserved.has(key)))) return;
     await withBooks(this.#objects, quotas, (current) => {
-      for (const { reserved } of current) reserved.delete(key);
+      for (const { reserved } of current) for (const key of keys) reserved.delete(key);
       return Promise.resolve();
     });
   }
 
-  async unlinked(quotas: readonly Quota[], digest: Digest): Promise<void> {
+  async unlinked(
+    quotas: readonly Quota[],
+    repository: RepositoryName,
+    digests: readonly Digest[],
+  ): Promise<readonly Quota[]> {
     const objects = this.#objects;
+    const unknown: Quota[] = [];
     for (const quota of quotas) {
       const { account } = quota;
-      const mark = blobMarkKey(account, digest);
-      if ((await objects.names(repositoryMarksPrefix(account))).length > MAX_LOOKED_INTO) continue;
-      await withBooks(objects, [quota], async ([book]) => {
-        const size = await this.#markedSize(account, digest);
-        if (book === undefined || size === undefined || (await this.isLinked(account, digest))) return;
-        await objects.driver.delete([mark], { volatile: true });
-        book.bytes = Math.max(0, book.bytes - size);
-        if (book.counting !== undefined) await this.#write(newsKey(account, 'gone', digest), String(size));
+      if ((await objects.names(repositoryMarksPrefix(account))).length > MAX_LOOKED_INTO) {
+        unknown.push(quota);
+        continue;
+      }
+      // Without the lock first: mostly another repository has it. Marks say nothing here, one may be on its way.
+      const gone = [...(await unlinkedOf(objects, account, [...new Set(digests)]))];
+      for (let start = 0; start < gone.length; start += REMOVED_AT_ONCE) {
+        await withBooks(objects, [quota], async ([book], afterwards) => {
+          if (book === undefined) return;
+          const marks = new AccountMarks(objects, book, afterwards);
+          await marks.removeUnlinked(gone.slice(start, start + REMOVED_AT_ONCE));
+        });
+      }
+      const left = new Set(digests);
+      for (const digest of gone) left.delete(digest);
+      await this.#markLinked(quota, repository, left);
+      if (await holds(objects, repository, ['revisions'])) continue;
+      await withBooks(objects, [quota], async ([book], afterwards) => {
+        if (book !== undefined) await new AccountMarks(objects, book, afterwards).removeEmptied(repository);
       });
     }
+    return unknown;
   }
 
-  /** Whether a repository that the account is known to have links to the content. */
-  async isLinked(account: string, digest: Digest): Promise<boolean> {
-    const prefix = repositoryMarksPrefix(account);
-    for (const entry of await this.#objects.names(prefix)) {
-      const name = Buffer.from((await this.#objects.bytes(prefix + entry)) ?? []).toString();
-      if (isRepositoryName(name) && (await this.#hasLink(name, digest))) return true;
+  /**
+   * What a deletion has brought back, since somebody needs it, after another deletion of it was done: which has found it
+   * unlinked, and taken its mark.
+   */
+  async #markLinked(quota: Quota, repository: RepositoryName, digests: ReadonlySet<Digest>): Promise<void> {
+    const objects = this.#objects;
+    for (const digest of digests) {
+      if ((await markedSize(objects, quota.account, digest)) !== undefined) continue;
+      await withBooks(objects, [quota], async ([book], afterwards) => {
+        const size = (await hasLink(objects, repository, digest)) ? await this.storedSize(digest) : undefined;
+        if (book === undefined || size === undefined) return;
+        const marks = new AccountMarks(objects, book, afterwards);
+        await marks.addRepository(repository);
+        await marks.addBlob(digest, size);
+      });
     }
-    return false;
-  }
-
-  /** Also by a link that may come back (links.ts). */
-  async #hasLink(name: RepositoryName, digest: Digest): Promise<boolean> {
-    for (const kind of ['layers', 'revisions'] as const) {
-      if ((await this.#objects.link(linkKey(name, kind, digest))) !== undefined) return true;
-      if (await this.#objects.exists(trashedLinkKey(name, kind, digest))) return true;
-    }
-    return false;
   }
 
   storedSize(digest: Digest): Promise<number | undefined> {
@@ -220,7 +208,7 @@ interface Need {
 /** Drops what was set aside by processes that have ended, or is not heard of any more. */
 export function forget(book: Book): void {
   for (const [key, { at, by }] of book.reserved) {
-    if (Date.now() - at > FORGOTTEN_AFTER || isRunning(by) === false) book.reserved.delete(key);
+    if (isRunning(by) === false || isSilent(`${by} ${key}`, at, FORGOTTEN_AFTER)) book.reserved.delete(key);
   }
 }
 

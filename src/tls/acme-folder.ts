@@ -12,7 +12,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { withFileLock } from '../file-lock.ts';
-import { readText, tighten, writeText } from './key-files.ts';
+import { placeText, readText, tighten, writeText } from './key-files.ts';
 
 /** The age at which another machine's lock counts as left behind: clocks may differ by as much. */
 const STALE = 5 * 60_000;
@@ -93,6 +93,11 @@ export class AcmeFolder {
     const made = newKey();
     await writeText(path, made, 0o600);
     return made;
+  }
+
+  /** Takes another key for our account, where there is none. @returns whether there was none */
+  placeAccountKey(key: string): Promise<boolean> {
+    return placeText(join(this.path, 'account.key'), key, 0o600);
   }
 
   /** Takes away what others may do with the keys. @param warn told of each of which there was something to take away */

@@ -33,6 +33,8 @@ export interface AcmeOrder {
   readonly directoryUrl: string;
   /** PEM: the authorities by which the directory's own TLS is verified, instead of the well-known ones. */
   readonly ca?: string | undefined;
+  /** The HTTP proxy by which a URL is reached; by default none. */
+  readonly proxyFor?: (url: URL) => URL | undefined;
   readonly email?: string | undefined;
   /** Binds our account to one that the directory knows from elsewhere (RFC 8555 §7.3.4); the key is base64url. */
   readonly eab?: { readonly kid: string; readonly hmacKey: string } | undefined;
@@ -56,7 +58,7 @@ export interface Signed {
  * @throws Error when the answer to a challenge could not be put in its place
  */
 export async function orderCertificate(order: AcmeOrder): Promise<Signed> {
-  const { Client: AcmeClient, crypto } = await openLibrary(order.ca);
+  const { Client: AcmeClient, crypto } = await openLibrary(order);
   const { directoryUrl, accountKey, hosts, eab } = order;
   const open = (externalAccountBinding: AcmeOrder['eab']): Client =>
     withNonceRetries(
@@ -101,7 +103,7 @@ interface Library {
 }
 
 /** The library with its HTTP client made ours: no retries that nobody sees, limits, and the directory's own words. */
-async function openLibrary(ca: string | undefined): Promise<Library> {
+async function openLibrary({ ca, proxyFor }: AcmeOrder): Promise<Library> {
   // It uses X.509, which is to be made ready first.
   await import('./x509.ts');
   const { Client: AcmeClient, crypto, axios } = await import('acme-client');
@@ -112,9 +114,15 @@ async function openLibrary(ca: string | undefined): Promise<Library> {
   defaults.httpsAgent = ca === undefined ? undefined : new Agent({ ca });
   defaults.headers.common['User-Agent'] = 'entrepot (acme-client)';
   // The library's own limit is for the beginning of an answer alone.
-  axios.interceptors.request.use((config) =>
-    Object.assign(config, { signal: AbortSignal.timeout(REQUEST_TIMEOUT) }),
-  );
+  axios.interceptors.request.use((config) => {
+    const url = config.url === undefined ? undefined : new URL(config.url);
+    const via = url === undefined ? undefined : proxyFor?.(url);
+    return Object.assign(config, {
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
+      // Its own reading of the environment has another NO_PROXY than everything else here.
+      proxy: via === undefined ? false : proxyOf(via),
+    });
+  });
   axios.interceptors.response.use(
     (response) => {
       const { status, headers } = response;
@@ -136,6 +144,17 @@ async function openLibrary(ca: string | undefined): Promise<Library> {
     },
   );
   return { Client: AcmeClient, crypto };
+}
+
+/** As axios wants it. */
+function proxyOf({ protocol, hostname, port, username, password }: URL): object {
+  const auth = { username: decodeURIComponent(username), password: decodeURIComponent(password) };
+  return {
+    protocol,
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+    ...(username === '' ? {} : { auth }),
+  };
 }
 
 function isProblem(data: unknown): data is { readonly type?: string; readonly detail?: string } {

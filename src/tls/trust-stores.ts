@@ -1,6 +1,10 @@
 /** Where the programs of a machine look for authorities, and what puts one there. */
 import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
+import { namesFolder, registrySection } from './containerd-config.ts';
+
+/** The folder that containerd's documents name; it is read by who is told of it. */
+export const CONTAINERD_CERTS = '/etc/containerd/certs.d';
 
 /** What has to name the certificate beside it. Only one of our own is replaced or removed. */
 export interface StoreSettings {
@@ -19,8 +23,12 @@ export interface TrustStore {
   readonly settings?: StoreSettings;
   /** What has to be run afterwards, with its arguments. */
   readonly command?: readonly [string, ...string[]];
-  /** What is told when the file at `path` does not have `word`. */
-  readonly condition?: { readonly path: string; readonly word: string; readonly advice: string };
+  /** What is told when it is not met by the text of the file at `path`, which is `''` where the file is missing. */
+  readonly condition?: {
+    readonly path: string;
+    readonly isMet: (text: string) => boolean;
+    readonly advice: (text: string) => string;
+  };
 }
 
 /** Ways that only the user can go: what to do, in words or as a command. */
@@ -52,16 +60,16 @@ export function linuxStores(host: string): readonly TrustStore[] {
     {
       name: 'containerd',
       evidence: ['/etc/containerd', '/usr/bin/containerd'],
-      certificate: beside('/etc/containerd/certs.d'),
+      certificate: beside(CONTAINERD_CERTS),
       settings: {
-        path: `/etc/containerd/certs.d/${host}/hosts.toml`,
+        path: `${CONTAINERD_CERTS}/${host}/hosts.toml`,
         textFor: (certificate) => hostsToml(host, certificate),
       },
       condition: {
         path: '/etc/containerd/config.toml',
-        word: 'certs.d',
-        advice:
-          'for Kubernetes /etc/containerd/config.toml has to name it: config_path = "/etc/containerd/certs.d" in [plugins."io.containerd.grpc.v1.cri".registry]; ctr takes --hosts-dir',
+        isMet: (text) => namesFolder(text, CONTAINERD_CERTS),
+        advice: (text) =>
+          `for Kubernetes /etc/containerd/config.toml has to name it: config_path = "${CONTAINERD_CERTS}" in ${registrySection(text)}; ctr takes --hosts-dir ${CONTAINERD_CERTS}`,
       },
     },
     {

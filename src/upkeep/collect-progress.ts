@@ -1,4 +1,5 @@
 /** How far a run of the collector came, so that the next one goes on from there. */
+import { isFull } from '../drivers/driver.ts';
 import { COLLECTOR } from '../store/layout.ts';
 import type { Objects } from '../store/objects.ts';
 import { DigestSet } from './digest-set.ts';
@@ -33,6 +34,7 @@ export class CollectProgress {
   readonly #now: () => number;
   readonly #isKept: boolean;
   #savedAt: number;
+  #isDoubted = false;
 
   private constructor(objects: Objects, now: () => number, isKept: boolean) {
     this.#objects = objects;
@@ -86,15 +88,25 @@ export class CollectProgress {
     signal.throwIfAborted();
   }
 
+  /** Nothing is noted from now on: the next run begins where the last note was made, before what is in doubt, or anew. */
+  doubt(): void {
+    this.#isDoubted = true;
+  }
+
   /** The note last, and away before the set changes: it never belongs to another set. */
   async save(): Promise<void> {
-    if (!this.#isKept) return;
+    if (!this.#isKept || this.#isDoubted) return;
     this.#savedAt = this.#now();
     const bytes = this.linked.bytes();
     const note: Note = { phase: this.phase, last: this.last, size: bytes.byteLength };
     await this.#objects.driver.delete([NOTE]);
-    await this.#objects.driver.write(SET, bytes);
-    await this.#objects.driver.write(NOTE, Buffer.from(JSON.stringify(note)));
+    try {
+      await this.#objects.driver.write(SET, bytes);
+      await this.#objects.driver.write(NOTE, Buffer.from(JSON.stringify(note)));
+    } catch (error) {
+      // The next run then begins anew; this one is what makes room.
+      if (!isFull(error)) throw error;
+    }
   }
 
   /** The run is done. */

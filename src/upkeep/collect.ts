@@ -11,20 +11,24 @@
  * (collect-progress.ts); one that dies leaves only what the next one looks at again.
  */
 import { setTimeout } from 'node:timers/promises';
-import { StorageFailure } from '../drivers/driver.ts';
+import type { StorageFailure } from '../drivers/driver.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { allRepositories } from '../store/catalog.ts';
 import { COLLECTOR } from '../store/layout.ts';
 import { withLease } from '../store/locks.ts';
-import { BlobCollector } from './collect-blobs.ts';
+import type { LeftOut } from '../store/repository-alias.ts';
+import { BlobCollector, YOUNG } from './collect-blobs.ts';
 import { LinkCollector } from './collect-links.ts';
 import { CollectProgress } from './collect-progress.ts';
 import { type Job, JobBusy, type JobContext, type JobSummary } from './job.ts';
+import { anyHoldsLinksOrTags, holdsLinksOrTags } from './repository-evidence.ts';
+import { unlessUnreadable } from './unreadable.ts';
 
 /** Milliseconds that a link is left in the trash before it is looked at again; pushes take less between their two looks. */
 const LINKS_KEPT_FOR = 10_000;
-/** Bytes this young (milliseconds) are not even set aside beside a server: their link may be younger than our look. */
-const YOUNG = 60_000;
+
+const NOTHING_LEFT =
+  'there is no repository, but there are bytes: no bytes are collected, as `repositories` may be on a disk that is not mounted. Where all repositories were deleted, `entrepot gc --empty` removes the bytes';
 
 export interface CollectOptions {
   /** Only tells what would be removed. */
@@ -35,8 +39,12 @@ export interface CollectOptions {
   readonly aloneGraceMs?: number;
   /** Milliseconds after which a manifest without a tag goes; undefined where it stays. */
   readonly untaggedAfterMs: (name: RepositoryName) => number | undefined;
+  /** For `LinkRules`. */
+  readonly sparseIndexes?: boolean;
   /** Whether a run that was stopped is gone on with; else it is a whole one. */
   readonly resume?: boolean;
+  /** Whether all bytes go where there is no repository; by default none do: its folder may be on a disk that is away. */
+  readonly mayBeEmpty?: boolean;
   /** Whether a repository holds content of another registry, of which the links have rules of their own. */
   readonly isCached: (name: RepositoryName) => boolean;
   /** Milliseconds since 1970, by the storage's clock. */
@@ -54,21 +62,39 @@ export class AlreadyCollecting extends JobBusy {
 }
 
 /** Collects. @throws AlreadyCollecting; the signal's reason */
-export const collect: Job<CollectOptions> = async (context, options) => {
-  const done = await withLease(context.objects, `${COLLECTOR}lock`, (lost) =>
-    run({ ...context, signal: AbortSignal.any([context.signal, lost]) }, options),
+export const collect: Job<CollectOptions> = async (given, options) => {
+  const context = { ...given, objects: given.objects.strict() };
+  const done = await withLease(
+    context.objects,
+    `${COLLECTOR}lock`,
+    (lost) => run({ ...context, signal: AbortSignal.any([context.signal, lost]) }, options),
+    { onlyReads: options.dryRun },
   );
   if (done === undefined) throw new AlreadyCollecting();
   return done.result;
 };
 
 async function run(context: JobContext, options: CollectOptions): Promise<JobSummary> {
-  const { dryRun, now = Date.now } = options;
+  const { dryRun, mayBeEmpty = false, now = Date.now } = options;
   const wait = options.wait ?? waiter(context);
   const started = now();
   const graceMs = context.exclusive ? (options.aloneGraceMs ?? options.graceMs) : options.graceMs;
   const links = new LinkCollector(context, { ...options, graceMs, now });
-  const blobs = new BlobCollector(context, { dryRun, before: started - YOUNG, now, wait });
+  const problem = (why: string, repository?: RepositoryName): void => {
+    links.counts.problems += 1;
+    const about = repository === undefined ? {} : { repository };
+    context.report({ what: 'problem', ...about, why });
+    // Who runs it without a server reads the report.
+    if (!context.exclusive) context.log.warn('gc: a problem', { ...about, reason: why });
+  };
+  const blobs = new BlobCollector(context, {
+    dryRun,
+    mayBeEmpty,
+    before: started - YOUNG,
+    now,
+    wait,
+    problem,
+  });
   const progress = await CollectProgress.open(context.objects, {
     now,
     isKept: !dryRun,
@@ -76,18 +102,28 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
   });
   const summaryOf = (): JobSummary => {
     const seconds = Math.round((now() - started) / 100) / 10;
-    return { ...links.counts, ...blobs.counts, seconds, dryRun };
+    return { ...links.counts, ...blobs.counts, young: links.counts.young + blobs.young, seconds, dryRun };
   };
   try {
     if (progress.phase === 'repositories') {
-      const { aside, areKnown } = await visitAll(context, links, progress);
+      const visited = await visitAll(context, links, progress, problem);
+      const { aside } = visited;
+      let { areKnown } = visited;
       if (aside.length > 0) {
         await wait(LINKS_KEPT_FOR, 'waiting for pushes under way');
         for (const [index, name] of aside.entries()) {
           context.signal.throwIfAborted();
           context.progress('looking again', index, aside.length);
-          await links.settle(name, progress.linked);
+          areKnown =
+            (await unlessUnreadable(
+              () => links.settle(name, progress.linked),
+              (failure) => problem(unread(failure), name),
+            )) && areKnown;
         }
+      }
+      if (areKnown && !mayBeEmpty && (await visited.isEmpty()) && (await blobs.any())) {
+        areKnown = false;
+        problem(NOTHING_LEFT);
       }
       // What a repository links to that cannot be read is not known: then no bytes go.
       if (!areKnown) {
@@ -106,35 +142,62 @@ async function run(context: JobContext, options: CollectOptions): Promise<JobSum
   return summaryOf();
 }
 
-/** @returns the repositories in which something was set aside, and whether all could be read */
+/** Told of what is wrong, and of which repository. */
+type Problem = (why: string, repository?: RepositoryName) => void;
+
+function unread({ message }: StorageFailure): string {
+  return `${message}: no bytes are collected before that is mended`;
+}
+
+/** @returns the repositories in which something was set aside, whether all could be read, and what tells whether there is none */
 async function visitAll(
   { objects, progress: tell, report, signal }: JobContext,
   links: LinkCollector,
   progress: CollectProgress,
-): Promise<{ readonly aside: readonly RepositoryName[]; readonly areKnown: boolean }> {
+  problem: Problem,
+): Promise<{
+  readonly aside: readonly RepositoryName[];
+  readonly areKnown: boolean;
+  readonly isEmpty: () => Promise<boolean>;
+}> {
   const aside: RepositoryName[] = [];
   let areKnown = true;
-  const onUnreadable = (repository: RepositoryName, error: StorageFailure): void => {
+  let isEmpty = true;
+  // A run that went on behind what could not be read would take it for read.
+  const doubt = (): void => {
     areKnown = false;
+    progress.doubt();
+  };
+  const onUnreadable = (repository: RepositoryName | undefined, failure: StorageFailure): void => {
+    doubt();
+    problem(unread(failure), repository);
+  };
+  const onLeftOut = (repository: RepositoryName, { why, isKnown }: LeftOut): void => {
+    report({ what: 'left out', repository, why });
+    if (isKnown) return;
+    doubt();
     links.counts.problems += 1;
-    report({
-      what: 'problem',
-      repository,
-      why: `${error.message}: no bytes are collected before that is mended`,
-    });
   };
   const last = progress.last === '' ? undefined : (progress.last as RepositoryName);
-  for await (const name of allRepositories(objects, { last, signal, onUnreadable })) {
-    try {
-      if (await links.visit(name, progress.linked)) aside.push(name);
-    } catch (error) {
-      if (!(error instanceof StorageFailure)) throw error;
-      onUnreadable(name, error);
-    }
+  const walk = { last, signal, onUnreadable, onLeftOut, with: 'remains' as const };
+  for await (const name of allRepositories(objects, walk)) {
+    await unlessUnreadable(
+      async () => {
+        // Before anything of it goes.
+        isEmpty = isEmpty && !(await holdsLinksOrTags(objects, name));
+        if (await links.visit(name, progress.linked)) aside.push(name);
+      },
+      (failure) => onUnreadable(name, failure),
+    );
     tell('repositories', links.counts.repositories);
     await progress.reached(name, signal);
   }
-  return { aside, areKnown };
+  return {
+    aside,
+    areKnown,
+    // A run that was gone on with has not seen those before: the earlier run did, but they may be away by now.
+    isEmpty: async () => isEmpty && (last === undefined || !(await anyHoldsLinksOrTags(objects, signal))),
+  };
 }
 
 /** Waits, and tells each second for how long already. */

@@ -1,4 +1,4 @@
-import { type Digest, hexOf } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 
 /** Of each digest so many bits are kept, in words of 32: two that agree in them cannot be made. */
 const WORDS = 4;
@@ -59,13 +59,23 @@ export class DigestSet {
     return set.#size < slots ? set : undefined;
   }
 
+  /** Character by character: half the time of cutting the digest up and parsing its pieces. */
   #read(digest: Digest): void {
-    const hex = hexOf(digest);
+    const start = digest.indexOf(':') + 1;
+    let any = 0;
     for (let word = 0; word < WORDS; word += 1) {
-      this.#words[word] = Number.parseInt(hex.slice(word * HEX_OF_WORD, (word + 1) * HEX_OF_WORD), 16);
+      let value = 0;
+      const end = start + (word + 1) * HEX_OF_WORD;
+      for (let at = end - HEX_OF_WORD; at < end; at += 1) {
+        const code = digest.charCodeAt(at);
+        // '0' is 48; 'a' is 97, and stands for 10.
+        value = (value << 4) | (code < 58 ? code - 48 : code - 87);
+      }
+      this.#words[word] = value;
+      any |= value;
     }
     // All zeros stand for a free slot.
-    if (this.#words.every((word) => word === 0)) this.#words[0] = 1;
+    if (any === 0) this.#words[0] = 1;
   }
 
   /** Where the digest that was read is, or would be. */

@@ -14,6 +14,11 @@ export interface JobItem {
 /** What a job counted; plain JSON. */
 export type JobSummary = Readonly<Record<string, string | number | boolean>>;
 
+/** How much is wrong after a run, and stays so. */
+export function problemsIn({ problems, unrepaired }: JobSummary): number {
+  return Number(problems ?? unrepaired ?? 0);
+}
+
 export interface JobContext {
   readonly objects: Objects;
   readonly log: Logger;

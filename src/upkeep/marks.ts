@@ -14,10 +14,13 @@ import type { JobContext } from './job.ts';
 const MAX_REMEMBERED = 20_000;
 
 export interface Marks {
-  /** All manifests of the repository, in no order; those that lie in the trash too. */
+  /** All manifests of the repository, in no order; those that lie in the trash too, and those that deletions have taken. */
   readonly revisions: ReadonlyMap<Digest, RepositoryLink>;
+  readonly anyTrashed: boolean;
   /** The manifests that stay. */
   readonly manifests: DigestSet;
+  /** Those of them that lie in the trash, and stay there: only their age keeps them, or that of what refers to them. */
+  readonly young: ReadonlySet<Digest>;
   /** What those refer to. */
   readonly content: DigestSet;
   /** Manifests that stay and of which the bytes are gone or damaged: nobody knows what they refer to. */
@@ -29,15 +32,19 @@ export interface Marks {
 /**
  * Marks what stays. A manifest stays when a tag points at it, when it is a child of an index that stays, when its subject
  * stays, or when it was asked for or pushed after `untaggedSince` (milliseconds since 1970); without `untaggedSince` all
- * stay but those in the trash that nothing refers to. Where a tag or a manifest that stays cannot be read, all stay.
+ * stay but those in the trash that nothing refers to. Where a tag or a manifest that stays cannot be read, all stay. What a
+ * deletion has taken stays while it is at it; when that has died it needs a reason to.
  */
 export async function markRepository(
-  { objects, pace }: Pick<JobContext, 'objects' | 'pace'>,
+  { objects, pace, exclusive }: Pick<JobContext, 'objects' | 'pace' | 'exclusive'>,
   name: RepositoryName,
   { untaggedSince, graceSince }: { readonly untaggedSince: number | undefined; readonly graceSince: number },
 ): Promise<Marks> {
   const revisions = new Map<Digest, RepositoryLink>();
-  for await (const link of repositoryLinks(objects, name, 'revisions')) {
+  let anyTrashed = false;
+  const taken = exclusive ? 'as dead' : true;
+  for await (const link of repositoryLinks(objects, name, 'revisions', { taken })) {
+    anyTrashed ||= link.trashed;
     if (!revisions.has(link.digest)) revisions.set(link.digest, link);
     const wait = pace(1);
     if (wait !== undefined) await wait;
@@ -81,7 +88,7 @@ export async function markRepository(
   const isYoung = async ({ key }: RepositoryLink, since: number): Promise<boolean> =>
     ((await objects.info(key))?.modified ?? 0) > since;
 
-  const anyTrashed = [...revisions.values()].some(({ trashed }) => trashed);
+  const trashed = [...revisions].filter(([, link]) => link.trashed);
   if (untaggedSince !== undefined || anyTrashed) {
     for (const [digest, link] of revisions) {
       const subject = (await read(digest, link))?.subject;
@@ -104,16 +111,23 @@ export async function markRepository(
     await follow();
   }
   for (const [digest, link] of revisions) {
-    if (manifests.has(digest)) continue;
-    const since = link.trashed ? graceSince : untaggedSince;
-    if (since === undefined || (await isYoung(link, since))) keep(digest);
+    if (manifests.has(digest) || link.trashed) continue;
+    if (untaggedSince === undefined || (await isYoung(link, untaggedSince))) keep(digest);
     await follow();
   }
+  // What of the trash is kept from here on is so only for its age, or that of what refers to it.
+  const unneeded = trashed.filter(([digest]) => !manifests.has(digest));
+  for (const [digest, link] of unneeded) {
+    if (link.taken === 'dead') continue;
+    if (link.taken === 'alive' || (await isYoung(link, graceSince))) keep(digest);
+    await follow();
+  }
+  const young = new Set(unneeded.map(([digest]) => digest).filter((digest) => manifests.has(digest)));
   if (unreadable.length > 0 || damagedTags.length > 0) {
     for (const digest of revisions.keys()) keep(digest);
     await follow();
   }
-  return { revisions, manifests, content, unreadable, damagedTags };
+  return { revisions, anyTrashed, manifests, young, content, unreadable, damagedTags };
 }
 
 /** Damaged bytes refer to something else than the manifest did. */

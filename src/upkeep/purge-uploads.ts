@@ -1,4 +1,5 @@
-import { abandonedUploads } from '../store/abandoned-uploads.ts';
+import type { StorageFailure } from '../drivers/driver.ts';
+import { abandonedUploads, touchUpload } from '../store/abandoned-uploads.ts';
 import type { Job } from './job.ts';
 
 export interface PurgeSettings {
@@ -14,7 +15,18 @@ export const uploads: Job<PurgeSettings> = async (
   settings,
 ) => {
   let count = 0;
-  for await (const prefix of abandonedUploads(objects, Date.now() - settings.ageMs, signal)) {
+  let problems = 0;
+  const onUnreadable = ({ message }: StorageFailure): void => {
+    problems += 1;
+    report({ what: 'problem', why: message });
+    log.warn('uploads: a folder cannot be read', { reason: message });
+  };
+  const before = Date.now() - settings.ageMs;
+  // It is removed when it has been left alone for so long from now on.
+  const onFuture = async (prefix: string): Promise<void> => {
+    if (!settings.dryRun) await touchUpload(objects, prefix);
+  };
+  for await (const prefix of abandonedUploads(objects, before, { signal, onUnreadable, onFuture })) {
     await pace(1);
     if (!settings.dryRun) await objects.driver.delete([prefix]);
     progress('removing', (count += 1));
@@ -23,5 +35,5 @@ export const uploads: Job<PurgeSettings> = async (
       upload: prefix,
     });
   }
-  return { uploads: count, dryRun: settings.dryRun };
+  return { uploads: count, dryRun: settings.dryRun, ...(problems === 0 ? {} : { problems }) };
 };

@@ -1,8 +1,10 @@
 /** What belonged to manifests and repositories that are gone, and is of no use without them. */
 import { type Digest, isDigest } from '../oci/digest.ts';
 import { isTag, type RepositoryName } from '../oci/name.ts';
+import { removeEmptyRepositoryFolders } from '../store/empty-folders.ts';
 import {
   layersPrefix,
+  locksPrefix,
   repositoryMarkKey,
   repositoryPrefix,
   revisionLinkKey,
@@ -12,6 +14,7 @@ import {
   tagsPrefix,
   trashedLinkKey,
 } from '../store/layout.ts';
+import { removeDeadLocks } from '../store/locks.ts';
 import type { Objects } from '../store/objects.ts';
 import { repositoryLinks } from '../store/repository-links.ts';
 
@@ -39,9 +42,8 @@ export async function removeRemains(
   }
   if (layers.includes('_repository')) await objects.driver.delete([repositoryMarkKey(name)]);
   await removeEmptyTags(objects, name, before);
-  for (const folder of await objects.names(repositoryPrefix(name))) {
-    if (folder.startsWith('_')) await removeEmptyFolders(objects, `${repositoryPrefix(name)}${folder}/`);
-  }
+  await removeDeadLocks(objects, locksPrefix(name));
+  await removeEmptyRepositoryFolders(objects, name);
 }
 
 /** That a tag once pointed at them. */
@@ -105,20 +107,4 @@ async function removeEmptyTags(objects: Objects, name: RepositoryName, before: n
     }
     await objects.driver.delete(keys);
   }
-}
-
-/**
- * Folders without anything in them, as a crash or `registry:2` leaves them, where the storage has folders. Something is put
- * into each and removed again, by which the driver removes what is empty then: what others put there meanwhile stays.
- */
-export async function removeEmptyFolders(objects: Objects, prefix: string): Promise<void> {
-  let isEmpty = true;
-  for await (const { key } of objects.level(prefix)) {
-    isEmpty = false;
-    if (key.endsWith('/')) await removeEmptyFolders(objects, key);
-  }
-  if (!isEmpty) return;
-  const probe = `${prefix}_empty`;
-  await objects.driver.write(probe, new Uint8Array(), { volatile: true });
-  await objects.driver.delete([probe]);
 }

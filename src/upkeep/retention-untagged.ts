@@ -17,7 +17,7 @@ export interface CollectorFacts {
  * @param now milliseconds since 1970
  */
 export async function* untaggedManifests(
-  context: Pick<JobContext, 'objects' | 'pace'>,
+  context: Pick<JobContext, 'objects' | 'pace' | 'exclusive'>,
   name: RepositoryName,
   rule: RetentionRule,
   { isEnabled, graceMs }: CollectorFacts,

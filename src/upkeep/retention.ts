@@ -3,6 +3,7 @@
  * so that a tag which comes back meanwhile costs nothing. Safe beside pushes: each tag is looked at again under its lock,
  * and one that was pushed since the decision stays.
  */
+import type { StorageFailure } from '../drivers/driver.ts';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import type { RepositoryName, Tag } from '../oci/name.ts';
 import { allRepositories } from '../store/catalog.ts';
@@ -17,11 +18,13 @@ import {
 } from '../store/layout.ts';
 import { withLease } from '../store/locks.ts';
 import { lastPull, PULL_GRAIN, pullsNotedSince } from '../store/pull-notes.ts';
+import type { LeftOut } from '../store/repository-alias.ts';
 import { deleteTagWhere, resolveTag, tagsOf } from '../store/tags.ts';
 import { type Job, JobBusy, type JobContext, JobRefused, type JobSummary } from './job.ts';
 import { companionOf, decide, type Decision, type TagFacts } from './retention-decision.ts';
 import type { RetentionRule, RetentionRules } from './retention-rules.ts';
 import { type CollectorFacts, untaggedManifests } from './retention-untagged.ts';
+import { unlessUnreadable } from './unreadable.ts';
 
 export interface RetentionOptions {
   /** Only tells what would be deleted. */
@@ -50,7 +53,8 @@ const COMPANION_STAYS = 24 * 3600_000;
  * `goes`, or to explain either `goes` or `stays`). Where nothing is changed also `untagged`, see retention-untagged.ts.
  * @throws JobBusy; JobRefused to explain what is not there
  */
-export const retention: Job<RetentionOptions> = async (context, options) => {
+export const retention: Job<RetentionOptions> = async (given, options) => {
+  const context = { ...given, objects: given.objects.strict() };
   if (options.dryRun || options.explain === true) return new Retention(context, options).run();
   const lease = `${DRIVER_FOLDER}/retention/lease`;
   const done = await withLease(context.objects, lease, (lost) =>
@@ -67,6 +71,7 @@ class Retention {
   readonly #changes: boolean;
   readonly #counts = { repositories: 0, tags: 0, deleted: 0 };
   #untagged = 0;
+  #problems = 0;
   /** Whether there was anything to tell of. */
   #told = false;
 
@@ -81,13 +86,37 @@ class Retention {
     const { repository } = this.#options;
     if (repository !== undefined) await this.#repository(repository);
     else {
-      const { objects, signal } = this.#context;
-      for await (const name of allRepositories(objects, { signal })) await this.#repository(name);
+      const { objects, signal, report } = this.#context;
+      const onUnreadable = (name: RepositoryName | undefined, error: StorageFailure) =>
+        this.#tellUnreadable(name, error);
+      const onLeftOut = (name: RepositoryName, { why }: LeftOut) =>
+        report({ what: 'left out', repository: name, why });
+      for await (const name of allRepositories(objects, { signal, onUnreadable, onLeftOut })) {
+        await unlessUnreadable(
+          () => this.#repository(name),
+          (failure) => onUnreadable(name, failure),
+        );
+      }
     }
     if (repository !== undefined && !this.#told) throw new JobRefused(this.#nothingOf(repository));
     const { deleted, ...counted } = this.#counts;
     const untagged = this.#untagged === 0 ? {} : { untagged: this.#untagged };
-    return { ...counted, [this.#changes ? 'deleted' : 'goes']: deleted, ...untagged };
+    const problems = this.#problems === 0 ? {} : { problems: this.#problems };
+    return {
+      ...counted,
+      [this.#changes ? 'deleted' : 'goes']: deleted,
+      ...untagged,
+      ...(this.#changes ? {} : { dryRun: true }),
+      ...problems,
+    };
+  }
+
+  /** Or cannot be changed: the other repositories have nothing to do with it. */
+  #tellUnreadable(name: RepositoryName | undefined, { message }: StorageFailure): void {
+    const about = name === undefined ? {} : { repository: name };
+    this.#problems += 1;
+    this.#context.report({ what: 'problem', ...about, why: message });
+    this.#context.log.warn('retention: a repository cannot be read', { ...about, reason: message });
   }
 
   #nothingOf(repository: RepositoryName): string {

@@ -2,23 +2,27 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.ts';
 import { contentDigest } from '../store/content-digest.ts';
 import { BLOBS, blobKey } from '../store/layout.ts';
 import { quarantine } from '../store/quarantine.ts';
-import type { Fault } from './scrub-faults.ts';
+import type { Fault, Whereabouts } from './scrub-faults.ts';
 import type { ScrubTools } from './scrub-tools.ts';
 import { linkingRepositories } from './scrub-whereabouts.ts';
 
 /** The parts that the blobs are in, as `<alg>/<xx>`, in the order in which they are read. */
 export async function blobParts({ objects, faults }: ScrubTools): Promise<readonly string[]> {
   const parts: string[] = [];
-  for (const algorithm of await objects.names(BLOBS)) {
+  const addPartsOf = async (algorithm: string) => {
     if (algorithm !== 'sha256' && algorithm !== 'sha512') {
       faults.stray(`${BLOBS}${algorithm}`);
-      continue;
+      return;
     }
     for (const name of await objects.names(`${BLOBS}${algorithm}/`)) {
       if (/^[0-9a-f]{2}$/.test(name)) parts.push(`${algorithm}/${name}`);
       else faults.stray(`${BLOBS}${algorithm}/${name}`);
     }
-  }
+  };
+  await faults.part({ folder: BLOBS }, async () => {
+    for (const algorithm of await objects.names(BLOBS))
+      await faults.part({ folder: `${BLOBS}${algorithm}/` }, () => addPartsOf(algorithm));
+  });
   return parts;
 }
 
@@ -67,9 +71,13 @@ export async function lookAtBytes(tools: ScrubTools, digest: Digest): Promise<Fa
     const place = await quarantine(objects, digest, seen, isWrong);
     return place === undefined ? undefined : 'quarantined';
   };
-  const whereabouts = async (): Promise<Readonly<Record<string, readonly string[]>>> => {
-    const repositories = await linkingRepositories(tools, digest);
-    return repositories.length === 0 ? {} : { repositories };
+  const whereabouts = async (): Promise<Whereabouts> => {
+    const { repositories, more, areAll } = await linkingRepositories(tools, digest);
+    return {
+      ...(repositories.length === 0 ? {} : { repositories }),
+      ...(more === 0 ? {} : { moreRepositories: more }),
+      ...(areAll ? {} : { perhapsOthers: true }),
+    };
   };
   if (state === 'wrong') return { what: 'wrong digest', about, whereabouts, mend };
   // A disk that cannot read it will not be able to tomorrow; whatever else keeps us from it may pass.

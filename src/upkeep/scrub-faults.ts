@@ -2,6 +2,8 @@
  * Faults that a scrub finds. What looks wrong may be a push that is under way, or a deletion, so everything is looked at
  * again after a moment, and only what is still wrong then is told, or repaired.
  */
+import { isFull, StorageFailure } from '../drivers/driver.ts';
+import type { LogFields } from '../log.ts';
 import type { JobContext, JobItem } from './job.ts';
 
 /** What can be wrong, in the words of the report. */
@@ -24,11 +26,14 @@ export type FaultKind =
   | 'orphan upload'
   | 'orphan temporary';
 
+/** What is told of a fault beside what it is about. */
+export type Whereabouts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+
 export interface Fault {
   readonly what: FaultKind;
   readonly about: Readonly<Record<string, string | number>>;
   /** What else is told of it; looked for once, before the repair. */
-  readonly whereabouts?: () => Promise<Readonly<Record<string, string | readonly string[]>>>;
+  readonly whereabouts?: () => Promise<Whereabouts>;
   /** A first step of the repair, after which another moment passes before `mend`. */
   readonly begin?: () => Promise<void>;
   /** Repairs it. @returns what was done, in a word or two; undefined where it cannot be repaired (any more) */
@@ -66,6 +71,8 @@ export const NOTHING: Tally = {
 /** Suspects that are kept before they are looked at again, and milliseconds for which the first one waits at most. */
 const MOST = 1000;
 const LONGEST = 30_000;
+/** Places that cannot be read of which it is remembered that they were told. */
+const MOST_REMEMBERED = 10_000;
 
 export class Faults {
   readonly tally: Tally;
@@ -73,6 +80,7 @@ export class Faults {
   readonly #repair: boolean;
   readonly #settleMs: number;
   readonly #suspects = new Map<Stage, Look[]>();
+  readonly #unreadable = new Set<string>();
   #count = 0;
   #since = 0;
 
@@ -94,9 +102,40 @@ export class Faults {
 
   /** Looks; what seems wrong is looked at again by `settle`. @returns whether it seems wrong */
   async look(stage: Stage, look: Look): Promise<boolean> {
-    if ((await look()) === undefined) return false;
-    this.suspect(stage, look);
+    const seen = await this.#seen(look);
+    if (seen === undefined) return false;
+    if (seen !== 'unreadable') this.suspect(stage, look);
     return true;
+  }
+
+  /** Looks at a part, of which nothing more is seen where the storage cannot be read; that is told, and the rest goes on. */
+  async part(about: Readonly<Record<string, string>>, look: () => Promise<void>): Promise<boolean> {
+    try {
+      await look();
+      return true;
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.unreadable(about, error);
+      return false;
+    }
+  }
+
+  /** Tells once of what cannot be read, which nothing here can repair. */
+  unreadable(about: Readonly<Record<string, string>>, { message }: StorageFailure): void {
+    if (this.#unreadable.has(message)) return;
+    if (this.#unreadable.size < MOST_REMEMBERED) this.#unreadable.add(message);
+    this.tally.found += 1;
+    this.#say('unreadable', { ...about, reason: message });
+  }
+
+  async #seen(look: Look): Promise<Fault | 'unreadable' | undefined> {
+    try {
+      return await look();
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.unreadable({}, error);
+      return 'unreadable';
+    }
   }
 
   /** Has `settle` look at it, whatever it looks like now. */
@@ -135,12 +174,12 @@ export class Faults {
     const faults: { readonly fault: Fault; readonly look: Look }[] = [];
     for (const look of looks) {
       this.#context.signal.throwIfAborted();
-      const fault = await look();
-      if (fault !== undefined) faults.push({ fault, look });
+      const fault = await this.#seen(look);
+      if (fault !== undefined && fault !== 'unreadable') faults.push({ fault, look });
     }
     if (this.#repair) {
       const begun = faults.filter(({ fault }) => fault.begin !== undefined);
-      for (const { fault } of begun) await fault.begin?.();
+      for (const { fault } of begun) await unlessFull(() => fault.begin?.());
       if (begun.length > 0) await this.#pause();
     }
     for (const { fault, look } of faults) await this.#tell(fault, look);
@@ -148,19 +187,19 @@ export class Faults {
 
   async #tell({ what, about: known, whereabouts, mend }: Fault, look: Look): Promise<void> {
     const about = { ...known, ...(await whereabouts?.()) };
-    const done = this.#repair ? await mend?.() : undefined;
+    const done = this.#repair ? await unlessFull(() => mend?.()) : undefined;
     // Somebody else may have been faster.
     if (this.#repair && mend !== undefined && done === undefined && (await look()) === undefined) return;
     this.tally.found += 1;
     if (done !== undefined) this.tally.repaired += 1;
-    const item: JobItem = { what, ...about, ...(done === undefined ? {} : { done }) };
-    this.#context.report(item);
+    this.#say(what, { ...about, ...(done === undefined ? {} : { done }) });
+  }
+
+  #say(what: FaultKind, about: Omit<JobItem, 'what'>): void {
+    const { log, exclusive, report } = this.#context;
+    report({ what, ...about });
     // Who runs it without a server reads the report.
-    const { log, exclusive } = this.#context;
-    log[exclusive ? 'debug' : 'warn'](`scrub: ${what}`, {
-      ...about,
-      ...(done === undefined ? {} : { done }),
-    });
+    log[exclusive ? 'debug' : 'warn'](`scrub: ${what}`, about as LogFields);
   }
 
   async #pause(): Promise<void> {
@@ -179,4 +218,19 @@ export class Faults {
       signal.addEventListener('abort', stop, { once: true });
     });
   }
+}
+
+/** A repair for which there is no room is left to the next scrub: this one goes on, and tells what is wrong. */
+async function unlessFull<T>(repair: () => Promise<T> | undefined): Promise<T | undefined> {
+  try {
+    return await repair();
+  } catch (error) {
+    if (isFull(error)) return undefined;
+    throw error;
+  }
+}
+
+/** What a look fails with; a note of how far it came fails otherwise. */
+function isUnreadable(error: unknown): error is StorageFailure {
+  return error instanceof StorageFailure && !['ENOSPC', 'EDQUOT', 'EROFS'].includes(error.code);
 }

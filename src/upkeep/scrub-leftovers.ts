@@ -1,8 +1,10 @@
 /** What a scrub finds beside the content: uploads that nobody goes on with, files that were never finished, strays. */
+import type { StorageFailure } from '../drivers/driver.ts';
 import { isRepositoryName } from '../oci/name.ts';
 import { isRunning } from '../process-identity.ts';
 import { abandonedUploads, lastTouched } from '../store/abandoned-uploads.ts';
 import { DRIVER_FOLDER, EVERYTHING, QUARANTINE, REPOSITORIES, TEMPORARY } from '../store/layout.ts';
+import { leftOut } from '../store/repository-alias.ts';
 import type { Fault } from './scrub-faults.ts';
 import type { ScrubTools } from './scrub-tools.ts';
 
@@ -25,7 +27,8 @@ const IN_REPOSITORY = new Set([
 export async function scrubLeftovers(tools: ScrubTools, uploadAgeMs: number): Promise<void> {
   const { objects, faults, signal } = tools;
   const before = Date.now() - uploadAgeMs;
-  for await (const prefix of abandonedUploads(objects, before, signal)) {
+  const onUnreadable = (error: StorageFailure) => faults.unreadable({}, error);
+  for await (const prefix of abandonedUploads(objects, before, { signal, onUnreadable })) {
     await faults.look('leftovers', async (): Promise<Fault | undefined> => {
       if ((await objects.names(prefix)).length === 0 || (await lastTouched(objects, prefix)) >= before)
         return undefined;
@@ -36,9 +39,10 @@ export async function scrubLeftovers(tools: ScrubTools, uploadAgeMs: number): Pr
       return { what: 'orphan upload', about: { upload: prefix }, mend };
     });
   }
-  for await (const { key } of objects.driver.list(TEMPORARY, { signal })) {
-    await faults.look('leftovers', () => lookAtTemporary(tools, key));
-  }
+  await faults.part({ folder: TEMPORARY }, async () => {
+    for await (const { key } of objects.driver.list(TEMPORARY, { signal }))
+      await faults.look('leftovers', () => lookAtTemporary(tools, key));
+  });
   for (const name of await objects.names(EVERYTHING)) if (!TOP.has(name)) faults.stray(EVERYTHING + name);
   await findStrays(tools, REPOSITORIES);
 }
@@ -57,13 +61,17 @@ async function lookAtTemporary({ objects }: ScrubTools, key: string): Promise<Fa
 
 /** Beside repositories and in them there is nothing but what registries put there. */
 async function findStrays(tools: ScrubTools, parent: string): Promise<void> {
+  await tools.faults.part({ folder: parent }, () => findStraysIn(tools, parent));
+}
+
+async function findStraysIn(tools: ScrubTools, parent: string): Promise<void> {
   for await (const { key } of tools.objects.level(parent, { signal: tools.signal })) {
     await tools.pace(1);
     const entry = key.slice(parent.length).replace(/\/$/, '');
     if (IN_REPOSITORY.has(entry) && parent !== REPOSITORIES) continue;
-    if (key.endsWith('/') && isRepositoryName(key.slice(REPOSITORIES.length, -1)))
-      await findStrays(tools, key);
-    else tools.faults.stray(key);
+    const name = key.slice(REPOSITORIES.length, -1);
+    if (!key.endsWith('/') || !isRepositoryName(name)) tools.faults.stray(key);
+    else if (leftOut(tools.objects, name) === undefined) await findStrays(tools, key);
   }
 }
 

@@ -6,31 +6,44 @@ import { allRepositories } from '../store/catalog.ts';
 import { resolveTag, tagsOf } from '../store/tags.ts';
 import { linkTarget, type RepositoryTools, type ScrubTools } from './scrub-tools.ts';
 
-/** Repositories that are told, and looked into, for one digest; two links each. */
-const MOST_TOLD = 3;
+/** Repositories that are named, and looked into, for one digest; two links each. */
+const MOST_NAMED = 100;
 const MOST_LOOKED_INTO = 10_000;
 /** Tags, and indexes on the way, that are looked at for one manifest. */
 const MOST_TAGS = 1_000;
 const MOST_INDEXES = 1_000;
 
-/** Some of the repositories that link to the digest. Nothing where more would have to be looked into than is worth it. */
+/** Who links to a digest. */
+export interface Linking {
+  /** Of those that do, the first ones. */
+  readonly repositories: readonly RepositoryName[];
+  /** How many more do. */
+  readonly more: number;
+  /** Whether all repositories were looked into: there may be others else. */
+  readonly areAll: boolean;
+}
+
+/** The repositories that link to the digest, of as many as it is worth to look into. */
 export async function linkingRepositories(
   { objects, pace, signal }: Pick<ScrubTools, 'objects' | 'pace' | 'signal'>,
   digest: Digest,
-): Promise<readonly RepositoryName[]> {
-  const found: RepositoryName[] = [];
+): Promise<Linking> {
+  const repositories: RepositoryName[] = [];
+  let more = 0;
   let looked = 0;
-  for await (const name of allRepositories(objects, { signal })) {
+  for await (const name of allRepositories(objects, { signal, onUnreadable: () => undefined })) {
     looked += 1;
-    if (found.length >= MOST_TOLD || looked > MOST_LOOKED_INTO) break;
+    if (looked > MOST_LOOKED_INTO) return { repositories, more, areAll: false };
     await pace(1);
     const targets = [
       await linkTarget({ objects, name }, 'layers', digest),
       await linkTarget({ objects, name }, 'revisions', digest),
     ];
-    if (targets.includes(digest)) found.push(name);
+    if (!targets.includes(digest)) continue;
+    if (repositories.length < MOST_NAMED) repositories.push(name);
+    else more += 1;
   }
-  return found;
+  return { repositories, more, areAll: true };
 }
 
 /** A tag that points at the manifest, or at an index that leads to it; undefined where none was found. */

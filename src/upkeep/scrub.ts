@@ -6,12 +6,16 @@
  * for it was over, the next one can go on. Nothing of it holds up anybody else: it takes no lock but that of a tag which it
  * is about to repair, and what it takes away it looks for again before it lets it go (quarantine.ts, links.ts).
  */
+import { isFull, isUnwritable, StorageFailure } from '../drivers/driver.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/name.ts';
 import { allRepositories } from '../store/catalog.ts';
 import { Hashing } from '../store/hashing.ts';
-import { blobKey, type LinkKind } from '../store/layout.ts';
+import { blobKey, BLOBS, type LinkKind, REPOSITORIES } from '../store/layout.ts';
 import { withLease } from '../store/locks.ts';
+import type { Objects } from '../store/objects.ts';
+import type { LeftOut } from '../store/repository-alias.ts';
+import { repositoryLinks } from '../store/repository-links.ts';
 import type { ManifestRules } from '../store/manifest-rules.ts';
 import { type Job, JobBusy, type JobContext, type JobSummary } from './job.ts';
 import { blobParts, blobsOf, lookAtBytes, positionOf } from './scrub-blobs.ts';
@@ -59,20 +63,53 @@ const SETTLE = 1_000;
 /** How often it is noted how far the round came, in milliseconds. */
 const NOTE_EVERY = 5_000;
 
+/** What is told, and kept from being repaired, where all bytes are missing. */
+const NO_BYTES =
+  'there are repositories, but no bytes at all: nothing is repaired, as `blobs` may be on a disk that is not mounted';
+
 /**
- * Scrubs. The items of its report are a `FaultKind` each, with `done` where it was repaired, and `stray`. Its summary counts
- * the whole round, also what earlier processes did of it; `complete` tells whether it came to its end, and `problems` how
- * much is wrong still.
+ * Scrubs. The items of its report are a `FaultKind` each, with `done` where it was repaired, `stray`, `left out`, `problem`
+ * where all bytes are missing, and `not remembered` where there is no room for its notes. Its summary counts the whole round,
+ * also what earlier processes did of it; `complete` tells whether it came to its end, and `problems` how much is wrong still.
  * @throws JobBusy
  */
-export const scrub: Job<ScrubOptions> = async (context, options) => {
-  const done = await withLease(context.objects, SCRUB_LEASE, async (lost) => {
+export const scrub: Job<ScrubOptions> = async (given, options) => {
+  const context = { ...given, objects: given.objects.strict() };
+  const work = async (lost: AbortSignal): Promise<JobSummary> => {
     const signal = AbortSignal.any([context.signal, lost]);
-    return new Scrub({ ...context, signal }, options, await readScrubState(context.objects)).run();
-  });
+    const isBare = await lacksAllBytes(context.objects);
+    if (isBare) context.report({ what: 'problem', why: NO_BYTES });
+    const state = await readScrubState(context.objects);
+    return new Scrub({ ...context, signal }, { ...options, repair: options.repair && !isBare }, state).run();
+  };
+  const done = await withLease(context.objects, SCRUB_LEASE, work, { onlyReads: !options.repair });
   if (done === undefined) throw new JobBusy('another scrub of this storage is under way');
   return done.result;
 };
+
+/** Whether links would all seem to dangle. What cannot be read is told by who reads it. */
+async function lacksAllBytes(objects: Objects): Promise<boolean> {
+  try {
+    return (await isAnyLinked(objects)) && !(await isAnyStored(objects));
+  } catch (error) {
+    if (error instanceof StorageFailure) return false;
+    throw error;
+  }
+}
+
+async function isAnyLinked(objects: Objects): Promise<boolean> {
+  for await (const name of allRepositories(objects)) {
+    for (const kind of ['revisions', 'layers'] as const)
+      for await (const _ of repositoryLinks(objects, name, kind)) return true;
+  }
+  return false;
+}
+
+async function isAnyStored(objects: Objects): Promise<boolean> {
+  for (const algorithm of await objects.names(BLOBS))
+    if ((await objects.names(`${BLOBS}${algorithm}/`)).length > 0) return true;
+  return false;
+}
 
 /** Thrown to end a round before its end. */
 class Enough extends Error {}
@@ -86,6 +123,8 @@ class Scrub {
   #phase: Phase;
   #at: string;
   #noted = Date.now();
+  /** Whether it was told that there is no room to note how far it came. */
+  #isForgetful = false;
   readonly #bytesBefore: number;
 
   constructor(context: JobContext, options: ScrubOptions, state: ScrubState) {
@@ -143,20 +182,24 @@ class Scrub {
       this.#context.progress('bytes', index, parts.length);
       // Before the place that was come to there is nothing left to do.
       if (`${part}0` <= this.#at) continue;
-      if (Date.now() - (this.#state.verified[part] ?? 0) < unreadForMs) continue;
+      const unreadFor = Date.now() - (this.#state.verified[part] ?? 0);
+      // What was read in the future, by a clock that was wrong, may have been read long ago.
+      if (unreadFor >= 0 && unreadFor < unreadForMs) continue;
       const begun = Date.now();
-      for await (const digest of blobsOf(this.#tools, part, this.#at)) {
-        signal.throwIfAborted();
-        await this.#blob(digest);
-        this.#at = positionOf(digest);
-        await this.#noteSoon();
-        if (faults.tally.bytes - this.#bytesBefore >= (this.#options.mostBytes ?? Infinity)) {
-          await faults.settle();
-          throw new Enough();
+      const isRead = await faults.part({ folder: `${BLOBS}${part}/` }, async () => {
+        for await (const digest of blobsOf(this.#tools, part, this.#at)) {
+          signal.throwIfAborted();
+          await this.#blob(digest);
+          this.#at = positionOf(digest);
+          await this.#noteSoon();
+          if (faults.tally.bytes - this.#bytesBefore >= (this.#options.mostBytes ?? Infinity)) {
+            await faults.settle();
+            throw new Enough();
+          }
         }
-      }
+      });
       await faults.settleSoon();
-      if (this.#options.newerThanMs === undefined)
+      if (isRead && this.#options.newerThanMs === undefined)
         this.#state = { ...this.#state, verified: { ...this.#state.verified, [part]: begun } };
     }
     this.#context.progress('bytes', parts.length, parts.length);
@@ -179,20 +222,24 @@ class Scrub {
     const bytesKnown = newerThanMs === undefined && unreadForMs === undefined;
     let done = 0;
     const last = this.#at === '' ? undefined : (this.#at as RepositoryName);
-    for await (const name of allRepositories(this.#tools.objects, { last, signal })) {
+    const walk = {
+      last,
+      signal,
+      onUnreadable: (repository: RepositoryName | undefined, error: StorageFailure) => {
+        faults.unreadable(repository === undefined ? { folder: REPOSITORIES } : { repository }, error);
+      },
+      onLeftOut: (repository: RepositoryName, { why }: LeftOut) => {
+        if (phase === 'own') this.#context.report({ what: 'left out', repository, why });
+      },
+    };
+    for await (const name of allRepositories(this.#tools.objects, walk)) {
       signal.throwIfAborted();
       const onDemand = isOnDemand(name);
       if (onDemand === (phase === 'cached')) {
         const fetchAnew = async (kind: LinkKind, digest: Digest) =>
           onDemand && repair && (await repairFrom?.(name, kind, digest)) === true;
-        await scrubRepository({
-          ...this.#tools,
-          name,
-          onDemand,
-          rules,
-          bytesKnown,
-          repairFrom: fetchAnew,
-        });
+        const tools = { ...this.#tools, name, onDemand, rules, bytesKnown, repairFrom: fetchAnew };
+        await faults.part({ repository: name }, () => scrubRepository(tools));
         done += 1;
         this.#context.progress(`${phase} repositories`, done);
       }
@@ -215,8 +262,23 @@ class Scrub {
     await this.#write();
   }
 
+  /** What a full disk has no room for is not remembered; that is told once, and the scrub goes on. */
   async #write(): Promise<void> {
-    await writeScrubState(this.#tools.objects, this.#state);
+    try {
+      await writeScrubState(this.#tools.objects, this.#state);
+    } catch (error) {
+      // Of a snapshot that is only read nothing can be noted, as who asked for it knows.
+      if (isUnwritable(error) && !this.#options.repair) return;
+      if (!isFull(error)) throw error;
+      if (this.#isForgetful) return;
+      this.#isForgetful = true;
+      const { exclusive, log, report } = this.#context;
+      report({
+        what: 'not remembered',
+        why: `${error.message}: one that is stopped begins at its last note`,
+      });
+      log[exclusive ? 'debug' : 'warn']('scrub: how far it came cannot be noted', { reason: error.message });
+    }
   }
 
   async #summary(complete: boolean): Promise<JobSummary> {

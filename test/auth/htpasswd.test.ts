@@ -138,6 +138,17 @@ describe('a file', () => {
     expect(lines).toEqual([]);
   });
 
+  test('that was there before this process and is not any more is told at once, and gives no accounts', async () => {
+    const lines: string[] = [];
+    const log = (message: string) => void lines.push(message);
+    const path = await fresh();
+    const file = new HtpasswdFile(path, { log: { info: log, warn: log, error: log }, isExpected: true });
+    const missing = `${path} cannot be read: there is no such file any more; it gives no accounts to this process`;
+    expect(lines).toEqual([missing]);
+    expect(file.content.hashes.size).toBe(0);
+    expect(lines).toEqual([missing]);
+  });
+
   test('is not read again when it does not, nor when its content stays the same', async () => {
     const { path, file, later } = await followed(`alice:${ONE}\n`);
     const first = file.content;
@@ -202,7 +213,7 @@ describe('a file', () => {
     const { accounts, lines } = await followed(`alice:${ONE}\n\0\n`);
     expect(accounts()).toEqual([]);
     expect(lines).toEqual([
-      'error FILE cannot be read: it holds a NUL, as no text does; it gives no accounts',
+      'error FILE cannot be read: it holds a NUL, as no text does; it gives no accounts to this process',
     ]);
   });
 

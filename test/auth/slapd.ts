@@ -1,7 +1,8 @@
 /** A real LDAP directory on loopback, with three accounts and two groups. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { type Daemon, freePort, startDaemon } from '../harness/daemon.ts';
+import { type Daemon, startDaemon } from '../harness/daemon.ts';
+import { freePort } from '../harness/ports.ts';
 import { requireTool, run } from '../harness/tools.ts';
 import type { Workspace } from '../harness/workspace.ts';
 

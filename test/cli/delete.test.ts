@@ -100,7 +100,9 @@ test('a pattern asks first, tells of each tag, and fails when one stays', async 
     expect.stringContaining('team/app:latest stays: the tag latest is protected'),
   ]);
   expect(await tags()).toEqual(['latest']);
-  expect((await run('team/app:none*', { yes: true })).code).toBe(1);
+  const none = { code: 0, out: 'team/app: no tag matches none*\n', err: '' };
+  expect(await run('team/app:none*', { yes: true })).toEqual(none);
+  expect(await run('team/app:none*', { dryRun: true, json: true })).toEqual({ ...none, out: '' });
 });
 
 test('a repository only when that is said, and not with a tag that must stay', async () => {

@@ -1,9 +1,10 @@
 /** What `entrepot serve` says and leaves undone when it cannot start with TLS. */
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { existsSync } from 'node:fs';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, chown, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { datesOff, certificateFiles } from '../../src/app-certificates.ts';
+import { join } from 'node:path';
+import { datesOff, certificateFiles, openKeysOf } from '../../src/app-certificates.ts';
 import { prepareAcme } from '../../src/app-acme.ts';
 import type { Logger } from '../../src/log.ts';
 import { StartFailure } from '../../src/start-failure.ts';
@@ -77,6 +78,37 @@ test('a certificate of the operator’s that is out of its time is warned of', a
     expect.stringContaining(`${certificate} has expired`),
   ]);
   expect(datesOff(config, Date.now() - day)).toEqual([expect.stringContaining('is not valid before')]);
+});
+
+test('a key that others can read is warned of, with the command that mends it', async () => {
+  const [certificate, key] = [workspace.join('open.crt'), workspace.join('open.key')];
+  const config = await loaded(
+    `version: 0.1\nstorage: {inmemory: {}}\nhttp: {tls: {certificate: ${certificate}, key: ${key}}}\n`,
+  );
+  await writeFile(key, '');
+  const openAt = async (mode: number) => {
+    await chmod(key, mode);
+    return openKeysOf(config);
+  };
+  expect(await openAt(0o600)).toEqual([]);
+  expect(await openAt(0o640)).toHaveLength(1);
+  const [warning = ''] = await openAt(0o644);
+  expect(warning).toContain(`${key} can be read by other users of this machine (0644)`);
+  await run('sh', ['-c', warning.slice(warning.indexOf('chmod'))]);
+  expect(openKeysOf(config)).toEqual([]);
+  // Another user's, which is read here by the group.
+  if (process.getuid?.() !== 0) return;
+  await chown(key, 12_345, 0);
+  expect(await openAt(0o640)).toEqual([]);
+  expect((await openAt(0o644))[0]).toContain(`chgrp 0 ${key} && chmod 640 ${key}`);
+  // A read-only file system in a mount namespace: a secret of a container.
+  const folder = workspace.join('.');
+  const program = `import { openKeysOf } from '${join(import.meta.dirname, '../../src/app-certificates.ts')}';
+    process.stdout.write(String(openKeysOf(${JSON.stringify({ http: config.http })}).length));`;
+  const script = `mount --bind ${folder} ${folder} && mount -o remount,ro,bind ${folder} && exec "$@"`;
+  const asked = ['sh', '-c', script, 'sh', process.execPath, '-e', program];
+  expect((await run('unshare', ['--mount', ...asked])).stdout).toBe('0');
+  expect((await run('unshare', ['--mount', ...asked.slice(4)])).stdout).toBe('1');
 });
 
 test('a file that has both certificate and key is told of once', async () => {

@@ -1,16 +1,18 @@
 /** `entrepot trust` on the files of a machine that is a folder, towards a registry that makes its own certificates. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { CommandInput, CommandIo } from '../../src/cli/command-io.ts';
+import { trustLines } from '../../src/cli/trust-card.ts';
 import { trust, type TrustOptions } from '../../src/cli/trust.ts';
-import { freePort } from '../harness/daemon.ts';
+import { loaded } from '../config/config-file.ts';
+import { freePort } from '../harness/ports.ts';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { run } from '../harness/tools.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
@@ -26,7 +28,7 @@ beforeAll(async () => {
   host = `localhost:${port}`;
   const pem = await readFile(`${registry.dataDirectory}/_entrepot/tls/root.crt`);
   fingerprint = new X509Certificate(pem).fingerprint256;
-}, 30_000);
+}, 180_000);
 afterAll(async () => {
   await registry.dispose();
   await workspace.remove();
@@ -201,6 +203,43 @@ test('what somebody wrote for containerd stays, and what it needs is told', asyn
   expect((await ask({ root, remove: true })).out).toEndWith(`${host} was not trusted\n`);
 });
 
+test('containerd’s section is named as the version of its configuration has it', async () => {
+  const root = await machine('/etc/containerd');
+  const told = async (toml: string) => {
+    await writeFile(`${root}/etc/containerd/config.toml`, toml);
+    const { out } = await ask({ root, fingerprint });
+    return [...out.matchAll(/\[plugins\.[^\]]+\]/g)].map(([section]) => section);
+  };
+  const [old, since3] = [
+    '[plugins."io.containerd.grpc.v1.cri".registry]',
+    '[plugins."io.containerd.cri.v1.images".registry]',
+  ];
+  expect(await told('# comment\nversion = 3\nroot = "/r"\n')).toEqual([since3]);
+  expect(await told('version = 2\n')).toEqual([old]);
+  expect(await told('')).toEqual([since3, old]);
+  const path = 'config_path = "/etc/containerd/certs.d"';
+  for (const set of [
+    `version = 3\n${since3}\n  ${path} # ours\n`,
+    `version = 3 # new\r\n[plugins]\r\n  [plugins.'io.containerd.cri.v1.images'.registry]\r\n    config_path = '/etc/containerd/certs.d/:/etc/docker/certs.d'\r\n`,
+    `version = 3\n[plugins."io.containerd.cri.v1.images"]\nregistry.${path}\n`,
+    `version = 2\n${old}\n${path}\n[other]\nversion = 3\n`,
+    `[plugins.cri.registry]\n${path}\n`,
+  ])
+    expect([set, await told(set)]).toEqual([set, []]);
+  for (const unset of [
+    `${since3}\n# ${path}\nconfig_path = ""`,
+    `${since3}\n#${path}\n`,
+    `#${since3}\n${path}\n`,
+    `[x]\n${path}\n`,
+    `${old}\n${path}\n`,
+    `${since3}\n[[other]]\n${path}\n`,
+    `${since3}\nconfig_path = "" # ${path}\n`,
+    `${since3}\nconfig_path = "/etc/containerd/certs.d.old"\n`,
+    `${since3}\nx = '${path}'\n`,
+  ])
+    expect([unset, await told(`version = 3\n${unset}`)]).toEqual([unset, [since3]]);
+});
+
 test('an authority that somebody put there stays, and ours is beside it', async () => {
   const own = join(workspace.path, 'own.crt');
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${own}.key`];
@@ -233,6 +272,17 @@ test('an authority that somebody put there stays, and ours is beside it', async 
   expect(folders.map((folder) => existsSync(`${root}${folder}/ca.crt`))).toEqual([true, false, true]);
 });
 
+test('what a line of the card put there is replaced where it is', async () => {
+  const root = await machine(`/etc/docker/certs.d/${host}`);
+  const pem = await readFile(`${registry.dataDirectory}/_entrepot/tls/root.crt`, 'utf8');
+  await writeFile(`${root}/etc/docker/certs.d/${host}/entrepot.crt`, pem);
+  const { out } = await ask({ root, fingerprint });
+  expect(out).toBe(
+    `docker: write /etc/docker/certs.d/${host}/entrepot.crt\n${host} is trusted. docker login ${host}\n`,
+  );
+  expect(await readdir(`${root}/etc/docker/certs.d/${host}`)).toEqual(['entrepot.crt']);
+});
+
 test('Fedora’s system keeps it in a place of its own', async () => {
   const root = await machine('/usr/bin/update-ca-trust');
   const { out } = await ask({ root, fingerprint });
@@ -251,7 +301,90 @@ test('elsewhere it tells what to do, and what undoes it', async () => {
   expect(new X509Certificate(await readFile(`${root}/${file}`)).fingerprint256).toBe(fingerprint);
   const told = await ask({ root, platform: 'win32', fingerprint, print: true });
   expect(told.out).toContain(`curl -ko ${file} https://${host}/root-ca.crt`);
+  expect(told.out).toContain(`findstr ${fingerprint.replaceAll(':', '').toLowerCase()}`);
+  const mac = await ask({ root, platform: 'darwin', fingerprint, print: true });
+  expect(mac.out).toContain(`grep -q =${fingerprint} && echo "$c" > ${file}`);
   const undo = await ask({ root, platform: 'darwin', remove: true });
   expect(undo.out).toContain(`security remove-trusted-cert -d ${file}`);
   expect(undo.out).not.toContain('add-trusted-cert');
+});
+
+describe('the card’s lines, as they are pasted', () => {
+  const kinds = ['docker', 'podman', 'containerd', 'Debian', 'Fedora', 'macOS'];
+  // Its clients look there only when they are told to.
+  const containerd =
+    /^trusted, .*ctr images pull --hosts-dir .*\/etc\/containerd\/certs\.d.*config_path = "\/etc\/containerd\/certs\.d"/;
+  const programs = ['update-ca-certificates', 'update-ca-trust', 'security'];
+
+  /** Runs the line of a client by a shell whose `/etc` and `/usr/local` are in `root`. */
+  async function paste(shell: string, kind: string, root: string, place: string, expected: string) {
+    const config = await loaded('version: 0.1\nstorage: inmemory\n');
+    const line = trustLines(config, place, expected).find((one) => one.trim().startsWith(`${kind} `)) ?? '';
+    const script = line
+      .trim()
+      .slice(kind.length)
+      .replaceAll(/ (\/etc|\/usr\/local)\//g, ` ${root}$1/`);
+    const bin = join(root, 'bin');
+    await mkdir(bin, { recursive: true });
+    await writeFile(join(bin, 'sudo'), '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+    for (const program of programs)
+      await writeFile(join(bin, program), `#!/bin/sh\necho ${program} >> ${root}/ran\n`, { mode: 0o755 });
+    const { stdout, stderr, code } = await run(
+      'env',
+      ['-C', root, `PATH=${bin}:${process.env['PATH']}`, shell, '-c', script],
+      { mayFail: true },
+    );
+    const files = (await readdir(root, { recursive: true })).filter((name) => name.endsWith('.crt'));
+    const ran = await readFile(`${root}/ran`, 'utf8').catch(() => '');
+    return { stdout, stderr, code, ran: ran.trim(), files: files.map((name) => join(root, name)) };
+  }
+
+  test.each(['bash', 'dash'])('%s installs the right one, and no other', async (shell) => {
+    const pem = await readFile(`${registry.dataDirectory}/_entrepot/tls/root.crt`, 'utf8');
+    const wrong = fingerprint.startsWith('00') ? `11${fingerprint.slice(2)}` : `00${fingerprint.slice(2)}`;
+    for (const kind of kinds) {
+      const right = await paste(shell, kind, await machine(), host, fingerprint);
+      const said = kind === 'containerd' ? containerd : /^trusted\n$/;
+      expect([kind, right.code, right.stdout, right.stderr]).toEqual([
+        kind,
+        0,
+        expect.stringMatching(said),
+        '',
+      ]);
+      expect(right.files).toHaveLength(1);
+      expect(await readFile(right.files[0] ?? '', 'utf8')).toBe(pem);
+      const command = { Debian: programs[0], Fedora: programs[1], macOS: programs[2] }[kind];
+      expect(right.ran).toBe(command ?? '');
+      const refused = await paste(shell, kind, await machine(), host, wrong);
+      expect([refused.code, refused.stdout, refused.stderr]).toEqual([
+        1,
+        '',
+        expect.stringMatching(/^NOT TRUSTED/),
+      ]);
+      expect([...refused.files, refused.ran]).toEqual(['']);
+    }
+    const nobody = await paste(shell, 'docker', await machine(), 'localhost:1', fingerprint);
+    expect([nobody.code, nobody.files, nobody.stderr]).toEqual([
+      1,
+      [],
+      expect.stringContaining('NOT TRUSTED'),
+    ]);
+  });
+
+  test('of an answer with another one behind it that one is not installed', async () => {
+    const own = join(workspace.path, 'behind.crt');
+    const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${own}.key`];
+    await run('openssl', ['req', '-x509', ...kind, '-subj', '/CN=Behind', '-out', own]);
+    const pem = await readFile(`${registry.dataDirectory}/_entrepot/tls/root.crt`, 'utf8');
+    const foreign = await readFile(own, 'utf8');
+    const server = createTlsServer({ cert: foreign, key: await readFile(`${own}.key`) }, (_asked, answer) =>
+      answer.end(`${pem}${foreign}`),
+    );
+    const port = await new Promise<number>((resolve) =>
+      server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
+    );
+    const { files } = await paste('dash', 'docker', await machine(), `127.0.0.1:${port}`, fingerprint);
+    server.close();
+    expect(await readFile(files[0] ?? '', 'utf8')).toBe(pem);
+  });
 });

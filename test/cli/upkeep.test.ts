@@ -23,6 +23,9 @@ import type { Digest } from '../../src/oci/digest.ts';
 import type { RepositoryName } from '../../src/oci/name.ts';
 import { captured } from './captured-io.ts';
 
+const KEPT =
+  'younger than the grace time of 1d; to free it now: `entrepot gc --grace 1m`, or another shorter time';
+
 let workspace: Workspace;
 let file = '';
 let driver: FilesystemDriver;
@@ -65,7 +68,7 @@ test('without a server it is done at once and here; a dry run tells the same and
       .split('\n')
       .map((line) => JSON.parse(line)),
   ).toEqual([
-    { what: 'kept', repository: NAME, links: 1, why: 'younger than the grace time' },
+    { what: 'kept', repository: NAME, links: 1, until: expect.any(String), why: KEPT },
     {
       what: 'summary',
       job: 'gc',
@@ -74,6 +77,14 @@ test('without a server it is done at once and here; a dry run tells the same and
       summary: expect.objectContaining({ blobs: 0, young: 1 }),
     },
   ]);
+  const until = String((JSON.parse(kept.out.split('\n')[0] ?? '') as { until?: unknown }).until);
+  const left = Date.parse(until) - Date.now();
+  expect(left > 23 * 3600_000 && left <= 24 * 3600_000).toBe(true);
+  // In whole minutes, and not too early.
+  const shown = new Date(Date.parse(until) + 59_999).toISOString().slice(0, 16).replace('T', ' ');
+  expect((await collect({ grace: '1d' })).out).toContain(
+    `kept ${NAME} links 1 until ${shown} UTC (${KEPT})\n`,
+  );
   const real = await collect({ grace: '0s' });
   expect(real.code).toBe(0);
   const results = (out: string) => out.split('\n').slice(0, -2);
@@ -95,6 +106,17 @@ test('garbage-collect tells what scripts of registry:2 look for', async () => {
   expect((await failureOf(driver.stat(blobKey(digest)))).message).toContain('no object');
 });
 
+test('bytes without any repository go only when that is asked for', async () => {
+  await driver.write(blobKey(digest), bytes);
+  const refused = await collect({});
+  expect([refused.code, refused.out]).toEqual([3, expect.stringContaining('`entrepot gc --empty`')]);
+  const alias = await captured((io) => garbageCollect({ file }, io));
+  expect([alias.code, alias.out]).toEqual([3, expect.stringContaining('`entrepot gc --empty`')]);
+  expect(await driver.stat(blobKey(digest))).toMatchObject({ size: 17 });
+  expect(await collect({ empty: true, quiet: true })).toEqual({ code: 0, out: '', err: '' });
+  expect((await failureOf(driver.stat(blobKey(digest)))).message).toContain('no object');
+});
+
 test('by hand manifests without a tag go at once, also where a rule would wait', async () => {
   const registry = new LocalRegistry(driver, RULES);
   const { digest: before } = await pushImage(registry.repository(NAME), ['v1'], { layers: ['one'] });
@@ -113,7 +135,7 @@ test('what cannot be done is one line', async () => {
   expect(await collect({ grace: 'soon' })).toEqual({
     code: 2,
     out: '',
-    err: '--grace: soon is no duration; one is such as 30m or 2h\n',
+    err: '--grace: soon is no duration; one is such as 30m, 2h or 1d\n',
   });
   expect(await captured((io) => jobsStatus({ file }, io))).toEqual({
     code: 1,
@@ -173,6 +195,17 @@ test('sizes, times, items and bars are written for people', () => {
   expect(
     describeItem({ what: 'brokenLink', count: 2, tags: ['a', 'b'], dryRun: true, no: false, none: [] }),
   ).toBe('broken link count 2 tags a, b dry run');
+  const missing = {
+    what: 'missing layer',
+    repository: 'a',
+    manifest: 'sha256:aa',
+    digest: 'sha256:bb',
+    tag: 'v1',
+  };
+  expect(describeItem(missing)).toBe('missing layer a manifest sha256:aa layer sha256:bb tag v1');
+  const three = { what: 'x', repositories: ['a', 'b', 'c'] };
+  expect(describeItem(three)).toBe('x repositories a, b, c');
+  expect(describeItem({ ...three, moreRepositories: 2 })).toBe('x repositories a, b, c and 2 more');
   expect(barLine({ kind: 'progress', phase: 'marking', done: 1500, total: 3000 }, 1200)).toBe(
     'marking  [############            ]  50 %  1,500 of 3,000, 1,200 a second',
   );

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { Command } from 'commander';
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { addStorageCommands } from '../../src/cli/check-storage-commands.ts';
 import { printUsage } from '../../src/cli/usage.ts';
 import { FilesystemDriver } from '../../src/drivers/filesystem/filesystem-driver.ts';
@@ -38,6 +38,11 @@ test('usage tells of the repositories of a pattern', async () => {
   const told = await captured((io) => printUsage({ file, repositories: 'team/*' }, io));
   expect(told.code).toBe(0);
   expect(told.out).toMatch(/^REPOSITORY .*\nteam\/a +1 .*\n\n/);
+  // What a file manager or a crash leaves is no tag.
+  const tags = workspace.join('data/docker/registry/v2/repositories/team/a/_manifests/tags');
+  await writeFile(`${tags}/.DS_Store`, '');
+  await mkdir(`${tags}/v2/current`, { recursive: true });
+  expect((await captured((io) => printUsage({ file, repositories: 'team/*' }, io))).out).toBe(told.out);
 });
 
 test('the help of retention tells what can be said without a command', () => {

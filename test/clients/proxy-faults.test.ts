@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { readFile } from 'node:fs/promises';
 import { type Fault, ofBlobs, ofManifests, ofMoved, type Predicate } from '../harness/fault.ts';
 import { type FaultProxy, startFaultProxy } from '../harness/fault-proxy.ts';
-import { pause } from '../harness/daemon.ts';
+import { pause, untilHolds } from '../harness/waiting.ts';
 import { layeredImage } from '../harness/images.ts';
 import { digestOf, layoutBlob, type LayoutImage } from '../harness/oci-layout.ts';
 import { ACCEPT } from '../harness/registry-client.ts';
@@ -32,14 +32,14 @@ beforeAll(async () => {
     config: { proxy: { upstreams: [entry] }, http: { workers: 2 } },
   });
   clients = await openPullingClients(sandbox, [NAME]);
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await clients.close();
   await elsewhere.close();
   await sandbox.close();
   await upstream.dispose();
-}, 60_000);
+}, 180_000);
 
 /** An image at the upstream that nobody has pulled yet. */
 async function newImage(name: string): Promise<LayoutImage> {
@@ -203,7 +203,7 @@ describe('nothing cached', () => {
       if (isRefusal) refused.set(name, image);
       else await expectRight(image, name);
     },
-    60_000,
+    180_000,
   );
 
   test('refused connections: an error, and the right image when it is back', async () => {
@@ -213,12 +213,12 @@ describe('nothing cached', () => {
     await upstream.front.accept();
     expect([...new Set(Object.values(outcomes))]).toEqual(['nothing']);
     await expectRight(image, 'refused');
-  }, 60_000);
+  }, 180_000);
 
   test('what was refused comes when it is no longer', async () => {
     expect(refused.size).toBe(2);
     for (const [name, image] of refused) await expectRight(image, name);
-  }, 60_000);
+  }, 180_000);
 
   test('half a manifest, and silence that does not end: the client is told', async () => {
     await newImage('silent');
@@ -232,7 +232,7 @@ describe('nothing cached', () => {
     } finally {
       upstream.front.heal();
     }
-  }, 60_000);
+  }, 180_000);
 
   test('the account goes to nobody that an upstream names', () => {
     expect(elsewhere.asked.filter(({ target }) => target.startsWith('/endless-token'))).toEqual([]);
@@ -285,7 +285,7 @@ describe('cached, and only the upstream is faulty', () => {
   beforeAll(async () => {
     image = await newImage('kept');
     expect(await pullByAll(image, 'kept')).toEqual(allRight);
-  }, 60_000);
+  }, 180_000);
 
   const faults: Readonly<Record<string, Fault>> = {
     '429': { kind: 'status', status: 429, headers: { 'retry-after': '1' } },
@@ -304,7 +304,7 @@ describe('cached, and only the upstream is faulty', () => {
         upstream.front.heal();
       }
     },
-    60_000,
+    180_000,
   );
 
   test('the tag has moved, and what it leads to is not given: it comes as it was', async () => {
@@ -324,10 +324,9 @@ describe('cached, and only the upstream is faulty', () => {
     const url = `${sandbox.registry.url}/v2/proxy/${NAME}/lib/moving/manifests/1`;
     const present = async () =>
       (await fetch(url, { method: 'HEAD' })).headers.get('docker-content-digest') === next.digest;
-    for (const end = Date.now() + 20_000; !(await present()) && Date.now() < end;)
-      await new Promise((resolve) => setTimeout(resolve, 100));
+    await untilHolds(present);
     await expectRight(next, 'moving');
-  }, 60_000);
+  }, 180_000);
 
   test('refused connections: a tag comes as it was', async () => {
     await upstream.front.refuse();
@@ -336,5 +335,5 @@ describe('cached, and only the upstream is faulty', () => {
     } finally {
       await upstream.front.accept();
     }
-  }, 60_000);
+  }, 180_000);
 });

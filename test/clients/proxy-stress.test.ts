@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { checkBlobs } from '../faults/data-folder.ts';
 import { childrenOf, descendantsOf, residentBytes, untilEnded } from '../faults/worker-pids.ts';
 import type { ConfigObject } from '../harness/config-file.ts';
-import { freePort, pause } from '../harness/daemon.ts';
+import { freePort } from '../harness/ports.ts';
 import { startEntrepot } from '../harness/entrepot.ts';
 import { ofBlobs } from '../harness/fault.ts';
 import { layeredImage } from '../harness/images.ts';
@@ -17,6 +17,7 @@ import type { RunningRegistry } from '../harness/running-registry.ts';
 import { requireTool, run } from '../harness/tools.ts';
 import { startUpstreamRegistry, type UpstreamRegistry } from '../harness/upstreams.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
+import { pause, untilHolds } from '../harness/waiting.ts';
 
 const MEBIBYTE = 1024 * 1024;
 const NAME = 'up.example';
@@ -30,12 +31,12 @@ beforeAll(async () => {
   workspace = await createWorkspace('proxy-stress');
   upstream = await startUpstreamRegistry('plain');
   config = { proxy: { upstreams: [{ name: NAME, ...upstream.settings }] } };
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await upstream.dispose();
   await workspace.remove();
-}, 60_000);
+}, 180_000);
 
 const blobUrl = (registry: RunningRegistry, repository: string, digest: string) =>
   `${registry.url}/v2/proxy/${NAME}/${repository}/blobs/${digest}`;
@@ -62,13 +63,6 @@ async function growthDuring(pids: readonly number[], work: Promise<unknown>): Pr
   return highest - before;
 }
 
-/** Waits for what a test has set in motion. @throws Error when it has not come about after 20 s */
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !isSo(); await pause(5)) {
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`);
-  }
-}
-
 /**
  * Two workers that both take connections. A server answers as soon as one of them does, and all clients would be its.
  * The kernel lists a socket for each listener (state 0A) of the port.
@@ -78,7 +72,7 @@ async function startTwoWorkers(): Promise<RunningRegistry> {
   const port = Number(new URL(registry.url).port).toString(16).toUpperCase().padStart(4, '0');
   const listener = new RegExp(`:${port} [0-9A-F]{8}:0000 0A `, 'g');
   const count = () => readFileSync('/proc/net/tcp', 'latin1').match(listener)?.length;
-  await until('both workers', () => count() === 2);
+  await untilHolds(() => count() === 2);
   return registry;
 }
 
@@ -101,7 +95,7 @@ test('fifty clients at once for a cold blob of 256 MiB: one GET, right bytes, li
   } finally {
     await registry.dispose();
   }
-}, 60_000);
+}, 180_000);
 
 describe('kill -9 in the middle of caching', () => {
   const content = randomBytes('killed', 8 * MEBIBYTE);
@@ -124,7 +118,7 @@ describe('kill -9 in the middle of caching', () => {
       const asked = upstream.front.asked.length;
       const url = blobUrl(first, 'lib/killed', digest);
       const readers = Array.from({ length: 6 }, () => isExactly(url, content).catch(() => false));
-      await until('a fetch of the blob', () => upstream.front.asked.slice(asked).some(ofBlobs));
+      await untilHolds(() => upstream.front.asked.slice(asked).some(ofBlobs));
       // What has come is on its way to the disk and to the readers, and how far it is differs from time to time.
       await pause(100);
       const all = [first.pid, ...descendantsOf(first.pid)];
@@ -143,7 +137,7 @@ describe('kill -9 in the middle of caching', () => {
         await first.dispose();
       }
     },
-    60_000,
+    180_000,
   );
 
   test('at each request of an image’s pull: what is there afterwards is right, and a new pull succeeds', async () => {
@@ -164,7 +158,7 @@ describe('kill -9 in the middle of caching', () => {
         () => 'whole',
         () => 'broken',
       );
-      await until(`request ${step}`, () => count >= step);
+      await untilHolds(() => count >= step);
       const all = [first.pid, ...descendantsOf(first.pid)];
       await first.kill9();
       await untilEnded(all);
@@ -181,7 +175,7 @@ describe('kill -9 in the middle of caching', () => {
         await first.dispose();
       }
     }
-  }, 60_000);
+  }, 180_000);
 
   test.each([0, 1])(
     'of worker %d: others go on or end with an error, and a new pull succeeds',
@@ -197,7 +191,7 @@ describe('kill -9 in the middle of caching', () => {
             () => 'error',
           ),
         );
-        await until('a fetch of the blob', () => upstream.front.asked.slice(asked).some(ofBlobs));
+        await untilHolds(() => upstream.front.asked.slice(asked).some(ofBlobs));
         await pause(100);
         const worker = childrenOf(registry.pid)[victim];
         if (worker === undefined) throw new Error(`there is no worker ${victim}`);
@@ -216,7 +210,7 @@ describe('kill -9 in the middle of caching', () => {
         await registry.dispose();
       }
     },
-    60_000,
+    180_000,
   );
 });
 

@@ -4,7 +4,9 @@ import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { hashSync } from 'bcryptjs';
-import { type Daemon, freePort, pause, startDaemon } from '../harness/daemon.ts';
+import { type Daemon, startDaemon } from '../harness/daemon.ts';
+import { pause } from '../harness/waiting.ts';
+import { freePort } from '../harness/ports.ts';
 import { entrepotCommand, type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { layeredImage } from '../harness/images.ts';
 import { type LayoutImage, readLayoutImage } from '../harness/oci-layout.ts';
@@ -45,7 +47,7 @@ beforeAll(async () => {
     workers: 2,
     config: { ...SETTINGS, http: { trustedproxies: ['127.0.0.1'] } },
   });
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await Promise.all(daemons.map((daemon) => daemon.stop()));
@@ -254,7 +256,7 @@ test.each(PROXIES)(
     while (audit() === undefined) await pause(20);
     expect(audit()).toContain('127.0.0.9');
   },
-  30_000,
+  180_000,
 );
 
 test('past the proxies, nobody is believed', async () => {
@@ -288,4 +290,4 @@ test('a proxy that comes by a unix socket', async () => {
       .find((text) => text.includes('/v2/a/tags/list'));
   while (line() === undefined) await pause(20);
   expect(line()).toStartWith('127.0.0.9 ');
-}, 60_000);
+}, 180_000);

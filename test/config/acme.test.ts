@@ -71,7 +71,7 @@ describe('refused', () => {
   const lines: readonly (readonly [settings: string, tls: string, problem: string])[] = [
     ['email: a@b.example', '', 'http.tls.letsencrypt.hosts: is missing: '],
     ['hosts: [https://a.example.com]', '', 'http.tls.letsencrypt.hosts[0]: expected the name of a host'],
-    ['hosts: [a.example.com, 10.0.0.1]', '', 'http.tls.letsencrypt.hosts[1]: expected the name of a host'],
+    ['hosts: [a.example.com, 10.0]', '', 'http.tls.letsencrypt.hosts[1]: expected the name of a host'],
     ['hosts: [../../etc]', '', 'http.tls.letsencrypt.hosts[0]: expected the name of a host'],
     ['hosts: ["*.example.com"]', '', 'http.tls.letsencrypt.hosts[0]: *.example.com can be asked for with'],
     ['hosts: [registry.lan]', '', "http.tls.letsencrypt.hosts[0]: Let's Encrypt signs for public names only"],
@@ -82,6 +82,12 @@ describe('refused', () => {
     ['hosts: [a.example.com], hook: h', '', 'http.tls.letsencrypt.hook: is for "challenge: dns-01" only'],
     ['hosts: [a.example.com], directoryurl: "http://a.b"', '', 'http.tls.letsencrypt.directoryurl: expected'],
     ['hosts: [a.example.com], email: nobody', '', 'http.tls.letsencrypt.email: expected an address'],
+    [
+      'hosts: [192.0.2.1]',
+      '',
+      'http.tls.letsencrypt.hosts[0]: 192.0.2.1 is an address, and certificates are asked for names only',
+    ],
+    ['hosts: [a.example.com, "2001:db8::1"]', '', 'http.tls.letsencrypt.hosts[1]: 2001:db8::1 is an address'],
     ['hosts: [a.example.com]', ', plainaddr: nowhere', 'http.tls.plainaddr: expected host:port'],
     ['hosts: [a.example.com], eab: {kid: k}', '', 'http.tls.letsencrypt.eab.hmackey: is missing'],
   ];

@@ -14,6 +14,8 @@ test('a description is a file that gives the same configuration', async () => {
     minimal(
       'http: {tls: {certificate: c, key: k, ciphersuites: TLS_RSA_WITH_AES_256_CBC_SHA, clientcas: a}}',
     ),
+    minimal('http: {debug: {addr: "127.0.0.1:1", prometheus: {enabled: y, path: /m}}}'),
+    minimal('http: {debug: {addr: ":1"}}'),
     minimal('http: {net: unix, addr: x.sock, headers: {A: [yes, "1:30", "\'"]}, draintimeout: 1h1ms}'),
     minimal(
       'log: {fields: {a: "yes", b: 5, c: [~, {d: "0123"}], e: "2001-01-01"}, accesslog: {disabled: true}}',

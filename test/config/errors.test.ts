@@ -190,7 +190,7 @@ const WHOLE: readonly (readonly [yaml: string, problems: readonly string[]])[] =
     'version: 0.1\nstorage:\n  inmemory:\n  maintenance: {uploadpurging: {interval: 0}}',
     [
       '4:43: storage.maintenance.uploadpurging.interval: ' +
-        'expected a duration above 0 such as "30s" or "1h30m", found 0',
+        'expected a duration above 0 such as "1h30m" or "7d", found 0',
     ],
   ],
   ['- a', ['1:1: expected settings such as "version: 0.1"']],

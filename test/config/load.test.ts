@@ -129,7 +129,7 @@ validation:
   manifests:
     urls: {allow: ['^https?://a/'], deny: ['^https?://b/']}
     indexes: {platforms: list, platformlist: [{architecture: amd64, os: linux}]}
-garbage_collector: {enabled: yes, interval: 1h, window: '22:00-4:30', remove_untagged: yes, grace: 2h, rate: 7}
+garbage_collector: {enabled: yes, interval: 1h, window: '22:00-4:30', remove_untagged: yes, grace: 2d, rate: 7}
 scrub: {enabled: yes, interval: 720h, window: '1:00-5:00', rate: 1MiB, repair: yes}
 retention:
   interval: 12h
@@ -194,7 +194,7 @@ tags: {maxtags: 6, immutable: [{repositories: prod/*, tags: [v*, '1.*'], except:
         intervalMs: 3_600_000,
         window: { from: 1320, to: 270 },
         removeUntagged: true,
-        graceMs: 7_200_000,
+        graceMs: 172_800_000,
         rate: 7,
       },
       scrub: {

@@ -41,7 +41,6 @@ describe('what does no harm is told', () => {
   });
 
   const inner = [
-    ['http: {debug: {addr: ":5001", prometheus: {enabled: true}}}', '8: http.debug'],
     ['http: {h2c: {enabled: true}}', '8: http.h2c'],
     ['log: {hooks: [{type: mail}]}', '7: log.hooks'],
     ['log: {reportcaller: true}', '7: log.reportcaller'],

@@ -150,8 +150,6 @@ redis:
 
 describe('unknown settings', () => {
   const cases = [
-    ['htpp: {addr: x}', '3:1: htpp: unknown setting, it has no effect; did you mean http?'],
-    ['HTTP: {addr: x}', '3:1: HTTP: unknown setting, it has no effect; did you mean http?'],
     ['http: {header: {}}', '3:8: http.header: unknown setting, it has no effect; did you mean http.headers?'],
     [
       'http: {rootdirectory: x}',
@@ -164,5 +162,61 @@ describe('unknown settings', () => {
   ] as const;
   test.each(cases)('%s', async (line, warning) => {
     expect(await load(minimal(line))).toMatchObject({ problems: [], warnings: [`config.yml:${warning}`] });
+  });
+
+  // It would listen, or keep its content, somewhere else than the file says.
+  test.each([
+    ['htpp: {addr: x}', '3:1: htpp: unknown setting; did you mean http?'],
+    ['HTTP: {addr: x}', '3:1: HTTP: unknown setting; did you mean http?'],
+    ['storag: {}', '3:1: storag: unknown setting; did you mean storage?'],
+  ])('%s is refused, as a whole section would be passed over', async (line, problem) => {
+    expect((await load(minimal(line))).problems).toEqual([`config.yml:${problem}`]);
+  });
+
+  // It would serve everybody, or in the clear, though the file says otherwise.
+  test.each([
+    ['http:\n  auth: {htpasswd: {path: x}}', '4:3: http.auth', 'at the top level (auth:, not indented)'],
+    ['http: {storage: {inmemory: {}}}', '3:8: http.storage', 'at the top level (storage:, not indented)'],
+    [
+      'proxy: {remoteurl: "https://a", users: {}}',
+      '3:33: proxy.users',
+      'at the top level (users:, not indented)',
+    ],
+    ['log: {acl: []}', '3:7: log.acl', 'at the top level (acl:, not indented)'],
+    ['http: {Access: {pull: users}}', '3:8: http.Access', 'at the top level (access:, not indented)'],
+    ['http: {quotas: []}', '3:8: http.quotas', 'at the top level (quotas:, not indented)'],
+    ['tls: {certificate: a, key: b}', '3:1: tls', 'below http (http.tls)'],
+    ['http: {clientcas: [a]}', '3:8: http.clientcas', 'below http.tls (http.tls.clientcas)'],
+    ['htpasswd: {path: x}', '3:1: htpasswd', 'below auth (auth.htpasswd)'],
+    ['pull: users', '3:1: pull', 'below access (access.pull)'],
+    ['log: {immutable: []}', '3:7: log.immutable', 'below tags (tags.immutable)'],
+    [
+      'http: {readonly: true}',
+      '3:8: http.readonly',
+      'below storage.maintenance (storage.maintenance.readonly)',
+    ],
+    [
+      'http: {certificates: []}',
+      '3:8: http.certificates',
+      'below http.tls (http.tls.certificates) or below auth (auth.certificates)',
+    ],
+  ] as const)('%s guards nothing where it is, and is refused', async (line, where, home) => {
+    const { problems } = await load(minimal(line));
+    expect(problems[0]).toStartWith(`config.yml:${where}: has no effect here; it belongs ${home}`);
+  });
+
+  test('what begins with x- is somebody’s own', async () => {
+    const { config, warnings } = await load(minimal('x-http: &mine {addr: ":7000"}', 'http: *mine'));
+    expect(config?.http.addr).toEqual({ hostname: '', port: 7000 });
+    expect(warnings).toHaveLength(1);
+  });
+
+  test('another program’s file is refused, also where variables would do without', async () => {
+    const env = { REGISTRY_STORAGE: 'inmemory' };
+    const { problems } = await load('version: 0.1\nservices: {web: {image: x}}\nvolumes: {}\n', env);
+    expect(problems).toEqual([
+      'config.yml:2:1: no setting of the file is one of a registry, such as storage and http: services is not known. Is it another program’s?',
+    ]);
+    expect((await load('version: 0.1\n', env)).problems).toEqual([]);
   });
 });

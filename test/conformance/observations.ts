@@ -58,8 +58,14 @@ const RULES: readonly Rule[] = [
   {
     name: 'Content-Length wherever there is a body',
     basis: 'ours',
-    expected: 'an exact Content-Length',
-    holds: (exchange) => exchange.body.length === 0 || header(exchange, 'content-length') !== undefined,
+    expected:
+      'an exact Content-Length; the refusal of a body that is still coming may end with its connection instead',
+    holds: (exchange) =>
+      exchange.body.length === 0 ||
+      header(exchange, 'content-length') !== undefined ||
+      (exchange.status >= 400 &&
+        (exchange.sentSize ?? 0) > 256 * 1024 &&
+        header(exchange, 'connection')?.toLowerCase() === 'close'),
   },
   {
     name: 'nosniff on content that clients uploaded',

@@ -52,7 +52,13 @@ export async function transact(origin: URL, request: WireRequest): Promise<WireA
       if (request.hangUp === true)
         return { status: 0, headers: new Map(), body: new Uint8Array(), excess: 0 };
       if (!sent && !reader.begun && attempts < 3) continue;
-      await answered;
+      try {
+        await answered;
+      } catch (error) {
+        // What was still on its way when the reset came counts as sent.
+        if (request.body === undefined || reader.begun || attempts === 3) throw error;
+        continue;
+      }
       return reader.answer();
     } finally {
       socket.destroy();

@@ -32,6 +32,9 @@ export function changingSuite(driver: Driver): void {
     expect(await keysOf(driver(), 'p/a/b/', { delimiter: '/' })).toEqual(['p/a/b/2']);
     await driver().delete(['p/a/b/2', 'p/a/d/']);
     expect(await keysOf(driver(), '', { delimiter: '/' })).toEqual(['q/']);
+    await fill(driver(), ['m/1/x', 'm/1/2/y', 'm/3/z', 'n/1']);
+    await driver().delete(['m/1/x', 'm/3/z', 'm/absent', 'm/1/2/y', 'n/1'], { small: true });
+    expect(await keysOf(driver(), '', { delimiter: '/' })).toEqual(['q/']);
   });
 
   test('of ten deleters of one object none fails', async () => {

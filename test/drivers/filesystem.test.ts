@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { syncDirectory } from '../../src/drivers/filesystem/durability.ts';
 import { FilesystemDriver } from '../../src/drivers/filesystem/filesystem-driver.ts';
@@ -268,4 +269,21 @@ test('writers whose folder others prune at the same moment all write', async () 
   };
   await Promise.all(Array.from({ length: 8 }, (_, index) => writer(index)));
   expect(failures).toEqual([]);
-}, 30_000);
+}, 180_000);
+
+test('of two that take one object and give it back, the one that comes late finds none: nothing else', async () => {
+  await subject.driver.write('u/data', new Uint8Array([1]));
+  const movers = ['x', 'y'].map(
+    (name) =>
+      new Promise<{ taken: number; failures: readonly string[] }>((resolve, reject) => {
+        const workerData = { root: subject.root, key: 'u/data', own: `u/_${name}`, rounds: 20_000 };
+        const worker = new Worker(join(import.meta.dirname, 'mover.ts'), { workerData });
+        worker.once('message', resolve);
+        worker.once('error', reject);
+      }),
+  );
+  for (const { taken, failures } of await Promise.all(movers)) {
+    expect(failures).toEqual([]);
+    expect(taken).toBeGreaterThan(0);
+  }
+}, 180_000);

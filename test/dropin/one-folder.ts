@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { collectGarbage, startDockerRegistry } from '../harness/docker-registry.ts';
-import { freePort } from '../harness/daemon.ts';
+import { freePort } from '../harness/ports.ts';
 import { startRegistryUnderTest } from '../harness/registry-under-test.ts';
 import type { RunningRegistry } from '../harness/running-registry.ts';
 import type { Finished } from '../harness/tools.ts';

@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
 import type { ConfigObject } from '../harness/config-file.ts';
-import { freePort } from '../harness/daemon.ts';
+import { freePort } from '../harness/ports.ts';
 import { startDockerRegistry } from '../harness/docker-registry.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import { ask, closing, digestBy, locationOf, pushBlob, pushManifest } from '../harness/registry-client.ts';
@@ -18,8 +18,9 @@ const servers = [
 
 const started: RunningRegistry[] = [];
 afterEach(async () => {
-  for (const registry of started.splice(0)) await registry.dispose();
-}, 60_000);
+  // The folder of one may be that of those after it.
+  for (const registry of started.splice(0).toReversed()) await registry.dispose();
+}, 180_000);
 
 describe.each(servers)('%s', (_name, start, refusal) => {
   async function serve(config: ConfigObject, options: RegistryOptions = {}): Promise<RunningRegistry> {

@@ -8,6 +8,7 @@ import { layeredImage } from '../harness/images.ts';
 import { ACCEPT, ask, jsonOf, verifyImage } from '../harness/registry-client.ts';
 import { run } from '../harness/tools.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
+import { untilHolds } from '../harness/waiting.ts';
 
 let workspace: Workspace;
 let upstream: RunningRegistry;
@@ -18,7 +19,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await upstream.dispose();
   await workspace.remove();
-}, 30_000);
+}, 180_000);
 
 async function publish(seed: string): Promise<string> {
   const image = await layeredImage(workspace.join(seed), { layers: 3, seed });
@@ -42,8 +43,7 @@ test('what it had cached is cached still, follows the upstream, and does not cou
   expect(await digestAt(mirror.url)).toBe(first);
   // It writes what it remembers every few seconds.
   const state = join(dataDirectory, 'scheduler-state.json');
-  for (const end = Date.now() + 20_000; !existsSync(state) && Date.now() < end;)
-    await new Promise((resolve) => setTimeout(resolve, 200));
+  await untilHolds(() => existsSync(state));
   await mirror.stop();
 
   let registry = await startEntrepot({ dataDirectory, configFile, port: Number(host.split(':')[1]) });
@@ -72,4 +72,4 @@ test('what it had cached is cached still, follows the upstream, and does not cou
     await registry.dispose();
     await mirror.dispose();
   }
-}, 90_000);
+}, 180_000);

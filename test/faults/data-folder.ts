@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pause } from '../harness/daemon.ts';
+import { eventually } from '../harness/waiting.ts';
 
 async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
@@ -35,9 +35,5 @@ export async function uploadSessions(data: string): Promise<string[]> {
 
 /** Waits until there is none. @throws Error that names them when they are still there after a minute */
 export async function untilGone(what: () => Promise<string[]>): Promise<void> {
-  for (const end = Date.now() + 60_000; ; await pause(100)) {
-    const left = await what();
-    if (left.length === 0) return;
-    if (Date.now() > end) throw new Error(`still there: ${left.join(', ')}`);
-  }
+  await eventually('nothing', what, (left) => left.length === 0);
 }

@@ -13,6 +13,7 @@ import {
   verifyBlob,
 } from '../harness/registry-client.ts';
 import { run } from '../harness/tools.ts';
+import { untilHolds } from '../harness/waiting.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 import { nothingYet, pushImage, verifyAll } from './pushes.ts';
 import { startInjected } from './strace.ts';
@@ -69,7 +70,7 @@ describe('EIO', () => {
       await pushBlob(healthy.url, 'eio', content);
       await verifyBlob(healthy.url, 'eio', { digest, size: content.length });
       await healthy.dispose();
-    }, 60_000);
+    }, 180_000);
   }
 
   test('at any single sync of a push: refused or done, and a repetition is done and whole', async () => {
@@ -94,7 +95,7 @@ describe('EIO', () => {
         await injected.dispose();
       }
     }
-  }, 120_000);
+  }, 180_000);
 });
 
 describe('a disk that is mounted read-only', () => {
@@ -142,7 +143,7 @@ describe('a disk that is mounted read-only', () => {
       body: 'x',
     });
     await registry.dispose();
-  }, 60_000);
+  }, 180_000);
 
   test('at the start: one clear line and exit code 1; with `readonly` it serves what is there', async () => {
     workspace = await createWorkspace('erofs');
@@ -170,8 +171,42 @@ describe('a disk that is mounted read-only', () => {
     await verifyAll(reading.url, done);
     await ask(reading.url, '/v2/ro/image/blobs/uploads/', 405, { method: 'POST' });
     await reading.dispose();
-  }, 60_000);
+  }, 180_000);
 });
+
+test('a disk that is mounted on `repositories`: the start warns, pushes are refused and told why, and pulls go on', async () => {
+  workspace = await createWorkspace('parted');
+  const root = await workspace.folder('root');
+  const before = await startEntrepot({ dataDirectory: root, workers: 1 });
+  const done = nothingYet();
+  await pushImage(before.url, 'parted/image', 'v1', 'parted', done);
+  expect(before.logs()).not.toContain('another file system');
+  await before.stop();
+  const repositories = `${root}/docker/registry/v2/repositories`;
+  disk = await mountTmpfs(await workspace.folder('disk'), '8m');
+  await run('cp', ['-a', `${repositories}/parted`, disk.path]);
+  await run('rm', ['-r', repositories]);
+  await run('ln', ['-s', disk.path, repositories]);
+  const registry = await startEntrepot({ dataDirectory: root, workers: 1 });
+  expect(registry.logs()).toMatch(
+    /repositories is on another file system than .*_entrepot: pushes will fail/,
+  );
+  await verifyAll(registry.url, done);
+  const content = randomBytes('parted', 1000);
+  const begun = await fetch(`${registry.url}/v2/parted/image/blobs/uploads/`, { method: 'POST' });
+  const refused =
+    begun.status === 202
+      ? await fetch(closing(locationOf(begun), digestBy('sha256', content)), { method: 'PUT', body: content })
+      : begun;
+  await expectRefusal(refused);
+  const told = ['EXDEV', 'only the whole root directory, or `docker` in it'];
+  // The log may come later than the answer.
+  await untilHolds(
+    () => told.every((text) => registry.logs().includes(text)),
+    () => registry.logs(),
+  );
+  await registry.dispose();
+}, 180_000);
 
 test('a disk that is mounted on the folder `docker` of the root takes pushes', async () => {
   workspace = await createWorkspace('mounted');
@@ -182,4 +217,4 @@ test('a disk that is mounted on the folder `docker` of the root takes pushes', a
   await pushImage(registry.url, 'mounted/image', 'v1', 'mounted', done);
   await verifyAll(registry.url, done);
   await registry.dispose();
-}, 60_000);
+}, 180_000);

@@ -3,7 +3,7 @@ import { mkdir, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'bun:test';
 import { mountTmpfs, type Tmpfs } from '../drivers/tmpfs.ts';
-import { pause } from '../harness/daemon.ts';
+import { untilHolds } from '../harness/waiting.ts';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import {
@@ -79,9 +79,7 @@ async function expectLogged(...words: string[]): Promise<void> {
       .split('\n')
       .some((text) => [disk.path, 'disk is full', 'ENOSPC', ...words].every((word) => text.includes(word)));
   // The log may come later than the answer.
-  for (const end = Date.now() + 10_000; !isSaid(); await pause(20)) {
-    if (Date.now() > end) throw new Error(`no line says so:\n${registry.logs().slice(-3000)}`);
-  }
+  await untilHolds(isSaid, () => registry.logs().slice(-3000));
 }
 
 async function begin(repository: string): Promise<URL> {

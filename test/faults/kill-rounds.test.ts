@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { expect, test } from 'bun:test';
-import { pause } from '../harness/daemon.ts';
+import { pause } from '../harness/waiting.ts';
 import { startEntrepot } from '../harness/entrepot.ts';
 import { createWorkspace } from '../harness/workspace.ts';
 import { checkBlobs, halfWritten, untilGone, uploadSessions } from './data-folder.ts';
@@ -33,6 +33,7 @@ test(
     for (let round = 0; round < ROUNDS; round += 1) {
       const registry = await startEntrepot({ dataDirectory, workers: 2 });
       const state = { over: false };
+      const before = done.manifests.length;
       const pushers = Array.from({ length: PUSHERS }, async (_, pusher) => {
         for (let image = 0; !state.over; image += 1) {
           // Repositories and tags are shared by two pushers each, some images by all.
@@ -51,14 +52,17 @@ test(
         if (victim !== undefined) process.kill(victim, 'SIGKILL');
       }
       await pause(50 + chance(400, 'end', round));
+      // On a busy machine nothing may have come to its end by then.
+      for (let waited = 0; done.manifests.length === before && waited < 200; waited += 1) await pause(50);
       const all = descendantsOf(registry.pid);
+      // Said first: what a pusher began after the end could reach another server, which has got the port by then.
+      state.over = true;
       await registry.kill9();
       await untilEnded(all);
-      state.over = true;
       await Promise.all(pushers);
       await registry.dispose();
     }
-    expect(done.manifests.length).toBeGreaterThan(ROUNDS);
+    expect(done.manifests.length).toBeGreaterThanOrEqual(ROUNDS);
 
     const uploadpurging = { enabled: true, age: '1s', interval: '1s', dryrun: false };
     const registry = await startEntrepot({

@@ -1,7 +1,7 @@
 /** Many slow transfers at once cost little memory and are all served. That stalled ones end is in test/security. */
 import { connect, type Socket } from 'node:net';
 import { expect, test } from 'bun:test';
-import { pause } from '../harness/daemon.ts';
+import { pause } from '../harness/waiting.ts';
 import { startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import { ask, closing, digestBy, locationOf, pushBlob } from '../harness/registry-client.ts';
@@ -94,4 +94,4 @@ test(`${DOWNLOADS} slow downloads and ${UPLOADS} slow uploads: all go on, in lit
   );
   expect(childrenOf(registry.pid)).toEqual([worker]);
   await registry.dispose();
-}, 120_000);
+}, 180_000);

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { pause } from '../harness/daemon.ts';
+import { eventually } from '../harness/waiting.ts';
 
 /** The processes that a process has made and that still run, in the order of their making. */
 export function childrenOf(pid: number): number[] {
@@ -25,12 +25,11 @@ export function descendantsOf(pid: number): number[] {
 
 /**
  * Waits until processes have ended, whether or not anybody has asked how. A group that is killed ends one by one.
- * @throws Error when one still runs after 10 s
+ * @throws Error when one still runs after a minute
  */
 export async function untilEnded(pids: readonly number[]): Promise<void> {
-  for (const end = Date.now() + 10_000; pids.some(isRunning); await pause(5)) {
-    if (Date.now() > end) throw new Error(`still running: ${pids.filter(isRunning).join(', ')}`);
-  }
+  const running = () => pids.filter((pid) => isRunning(pid));
+  await eventually('their end', running, (left) => left.length === 0);
 }
 
 function isRunning(pid: number): boolean {

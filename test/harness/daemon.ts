@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { constants } from 'node:os';
 import { processEnded, reapProcess } from './reaper.ts';
 import { killGroup } from './tools.ts';
+import { pause } from './waiting.ts';
 
 /** A server process that this test process started. */
 export interface Daemon {
@@ -22,7 +22,7 @@ export interface Daemon {
 }
 
 /** How long a daemon may take to start or to stop, in milliseconds. */
-const START_LIMIT = 15_000;
+const START_LIMIT = 40_000;
 const STOP_LIMIT = 30_000;
 const POLL_INTERVAL = 10;
 /** Only the end of a long log is kept, so that a verbose daemon cannot fill the memory of the test process. */
@@ -30,7 +30,7 @@ const LOG_LIMIT = 4 * 1024 * 1024;
 
 /**
  * Starts a server in a process group of its own and waits until `ready` says that it answers.
- * @throws Error with the logs when it ends before that, or is not ready after 15 s
+ * @throws Error with the logs when it ends before that, or is not ready after 40 s
  */
 export async function startDaemon(
   command: string,
@@ -114,26 +114,4 @@ export async function startDaemon(
     },
     kill9: crash,
   };
-}
-
-/** A TCP port on 127.0.0.1 that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const address = server.address();
-  await new Promise<void>((resolve) => {
-    server.close(() => resolve());
-  });
-  if (address === null || typeof address === 'string') throw new Error('the system gave no port');
-  return address.port;
-}
-
-/** Waits so many milliseconds. For polling only: no test may depend on how long something takes. */
-export async function pause(milliseconds: number): Promise<void> {
-  await new Promise<void>((resolve) => {
-    setTimeout(resolve, milliseconds);
-  });
 }

@@ -7,8 +7,8 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createSecure, request as secureRequest } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
+import { freePort } from './ports.ts';
 import { type Asked, broken, type Fault, headOf, type Predicate } from './fault.ts';
 
 /** A running proxy. */
@@ -96,8 +96,8 @@ export async function startFaultProxy(upstream: string, tls?: FaultProxyTls): Pr
     });
     return made;
   };
-  let server = await listen(0);
-  const { port } = server.address() as AddressInfo;
+  const port = await freePort(); // kept while it refuses
+  let server = await listen(port);
   const host = `127.0.0.1:${port}`;
   const url = `${tls === undefined ? 'http' : 'https'}://${host}`;
   const heal = () => {

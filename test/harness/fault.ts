@@ -1,5 +1,5 @@
 /** How an upstream can fail, and what becomes of its answers then. */
-import { pause } from './daemon.ts';
+import { pause } from './waiting.ts';
 
 /** A request as the proxy got it. */
 export interface Asked {

@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { pause } from './daemon.ts';
+import { pause } from './waiting.ts';
 import { startDockerRegistry } from './docker-registry.ts';
 import { failureOf } from './failure-of.ts';
 import { nodeBinary } from './node-binary.ts';

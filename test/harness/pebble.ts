@@ -1,7 +1,8 @@
 /** Pebble, Let's Encrypt's own ACME directory for tests, and the DNS server that it asks. All on loopback. */
 import { request } from 'node:https';
 import { readFile, writeFile } from 'node:fs/promises';
-import { type Daemon, freePort, startDaemon } from './daemon.ts';
+import { type Daemon, startDaemon } from './daemon.ts';
+import { freePort } from './ports.ts';
 import { requireTool, run } from './tools.ts';
 import { createWorkspace } from './workspace.ts';
 
@@ -42,7 +43,7 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
   const workspace = await createWorkspace('pebble');
   const [certificate, key] = [workspace.join('cert.pem'), workspace.join('key.pem')];
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'];
   await run('openssl', ['req', '-x509', ...kind, ...subject, '-keyout', key, '-out', certificate]);
   const ca = await readFile(certificate, 'utf8');
   const [port, management, dnsPort, dnsManagement] = [

@@ -2,7 +2,8 @@ import { request } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { mkdir } from 'node:fs/promises';
 import { type ConfigObject, writeConfig } from './config-file.ts';
-import { type Daemon, freePort, startDaemon } from './daemon.ts';
+import { type Daemon, startDaemon } from './daemon.ts';
+import { freePort } from './ports.ts';
 import { createWorkspace } from './workspace.ts';
 
 /** A registry that a test started, whichever one it is. */

@@ -16,6 +16,7 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   ldapadd: 'ldap-utils',
   nginx: 'nginx-light',
   'pebble-challtestsrv': 'pebble',
+  prlimit: 'util-linux',
   slapadd: 'slapd',
   sysctl: 'procps',
 };

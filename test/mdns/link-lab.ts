@@ -3,7 +3,7 @@
  * has: what runs there sees nothing of this machine's network, and everything is gone with the one process that holds it.
  */
 import { readFile, writeFile } from 'node:fs/promises';
-import { type Daemon, pause, startDaemon } from '../harness/daemon.ts';
+import { type Daemon, startDaemon } from '../harness/daemon.ts';
 import { type Finished, requireTool, run, type RunOptions } from '../harness/tools.ts';
 import type { Workspace } from '../harness/workspace.ts';
 
@@ -129,16 +129,3 @@ enable-wide-area=no
 publish-hinfo=no
 publish-workstation=no
 `;
-
-/** Asks again and again until it is so. @throws Error with what was seen last, after 30 s */
-export async function eventually<T>(
-  what: string,
-  ask: () => Promise<T>,
-  isIt: (seen: T) => boolean,
-): Promise<T> {
-  for (const end = Date.now() + 30_000; ; await pause(100)) {
-    const seen = await ask();
-    if (isIt(seen)) return seen;
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}; seen last: ${JSON.stringify(seen)}`);
-  }
-}

@@ -8,7 +8,8 @@ import type { Daemon } from '../harness/daemon.ts';
 import { entrepotCommand } from '../harness/entrepot.ts';
 import type { RunOptions } from '../harness/tools.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
-import { createLinkLab, eventually, type LinkLab } from './link-lab.ts';
+import { eventually } from '../harness/waiting.ts';
+import { createLinkLab, type LinkLab } from './link-lab.ts';
 
 const ADDRESSES = { one: ['10.99.0.1/24', 'fd99::1/64'], two: ['10.99.0.2/24', 'fd99::2/64'] };
 type Machine = keyof typeof ADDRESSES;
@@ -60,7 +61,7 @@ beforeAll(async () => {
   browsing = await lab.start('client', ['avahi-browse', '-pr', '_docker-registry._tcp'], {
     ready: () => Promise.resolve(true),
   });
-}, 60_000);
+}, 180_000);
 afterAll(async () => {
   await lab.dispose();
   await workspace.remove();
@@ -76,10 +77,10 @@ test('two that are switched on together settle their names, and tell them', asyn
     expect(logs(machine)).toContain(`entrepot trust ${nameOf(machine)}.local:5000`);
     // Of the card everything works without the program.
     expect(logs(machine)).toContain(
-      `/etc/docker/certs.d/${nameOf(machine)}.local:5000/entrepot.crt https://${nameOf(machine)}.local:5000/root-ca.crt`,
+      `docker      c=$(curl -fsSk https://${nameOf(machine)}.local:5000/root-ca.crt | openssl x509)`,
     );
   }
-}, 60_000);
+}, 180_000);
 
 test.each(['registry', 'registry-2'])(
   '%s.local is resolved, and has a certificate for that name',
@@ -91,14 +92,15 @@ test.each(['registry', 'registry-2'])(
     expect(await client(`getent ahostsv4 ${host}`)).toContain(`10.99.0.${number} `);
     expect(await client(`getent hosts ${host}`)).toContain(host);
     // The certificate of the one that had to give way is made anew for its name, and taken up.
-    const catalog = () => catalogOf(name);
-    expect(await eventually('a certificate for the name', catalog, (body) => body !== '')).toBe(
-      '{"repositories":[]}',
-    );
-    expect(await catalogOf(name, '-4')).toBe('{"repositories":[]}');
-    expect(await catalogOf(name, '-6')).toBe('{"repositories":[]}');
+    // Each worker takes it up by itself: the next connection may meet one that has not yet.
+    for (const flags of [[], ['-4'], ['-6']]) {
+      const catalog = () => catalogOf(name, ...flags);
+      expect(await eventually('a certificate for the name', catalog, (body) => body !== '')).toBe(
+        '{"repositories":[]}',
+      );
+    }
   },
-  30_000,
+  180_000,
 );
 
 test('avahi-browse shows both as services, on IPv4 and on IPv6, with what they say', async () => {
@@ -116,7 +118,7 @@ test('avahi-browse shows both as services, on IPv4 and on IPv6, with what they s
     }
   }
   expect(await client('avahi-browse -apt')).toContain(';registry;Secure Web Site;local');
-}, 60_000);
+}, 180_000);
 
 test('entrepot discover lists both, and what to run next', async () => {
   const both = (out: string) => out.includes('registry.local') && out.includes('registry-2.local');
@@ -140,7 +142,7 @@ test('entrepot discover lists both, and what to run next', async () => {
       path: '/v2/',
     });
   }
-}, 60_000);
+}, 180_000);
 
 test('changed addresses are announced and certified while it serves, also where only IPv6 is left', async () => {
   const machine = byName('registry');
@@ -177,7 +179,7 @@ test('changed addresses are announced and certified while it serves, also where 
   await ip('add', '10.99.0.78/24');
   await eventually('the address after that', known('-4'), (out) => out === 'registry.local\t10.99.0.78\n');
   expect(servers.get(machine)?.exitCode()).toBeUndefined();
-}, 60_000);
+}, 180_000);
 
 test('a goodbye on SIGTERM; the old name after it; and by variables a name of one’s own', async () => {
   const machine = byName('registry-2');
@@ -213,4 +215,4 @@ test('a goodbye on SIGTERM; the old name after it; and by variables a name of on
     (out) => out.includes('announced as'),
   );
   expect((await again).logs()).toContain('announced as registry-2.local');
-}, 60_000);
+}, 180_000);

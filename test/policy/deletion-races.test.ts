@@ -197,7 +197,7 @@ test('who was about to bring back what is deleted for good does not', async () =
     await held;
   });
   const deleter = slow(driver, async (method, key) => {
-    if (method !== 'delete' || !key.includes('/_trash/')) return;
+    if (method !== 'move' || !key.includes('/_trash/')) return;
     reading ??= refusalOf(another(reader).blobs.stat(sha256('layer')));
     await reached;
   });

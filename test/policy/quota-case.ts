@@ -10,7 +10,7 @@ import { Objects } from '../../src/store/objects.ts';
 import { readBook } from '../../src/store/usage-books.ts';
 import { StoredUsageLedger } from '../../src/store/usage-ledger.ts';
 import type { JobContext } from '../../src/upkeep/job.ts';
-import { countAccount, recountAccount } from '../../src/upkeep/recount.ts';
+import { countAccount, recountAccount, recountAccountNext } from '../../src/upkeep/recount.ts';
 import { RULES } from '../store/subject.ts';
 
 export const quiet = { debug() {}, info() {}, warn() {}, error() {} };
@@ -33,7 +33,9 @@ export interface QuotaCase {
   book(account: string): Promise<Account & { readonly reserved: number }>;
   /** What is truly there. */
   truth(account: string): Promise<Account>;
-  recount(account: string, now?: number): Promise<void>;
+  recount(account: string): Promise<void>;
+  /** Counts the accounts for which a deletion has asked for it. @returns how many */
+  settled(): Promise<number>;
 }
 
 export function quotaCase(driver: StorageDriver, rules: readonly QuotaRule[]): QuotaCase {
@@ -46,6 +48,7 @@ export function quotaCase(driver: StorageDriver, rules: readonly QuotaRule[]): Q
     if (quota === undefined) throw new Error(`no rule has the account ${account}`);
     return quota;
   };
+  const asked = new Set<string>();
   const another = (over = driver) => {
     const own = new Objects(over);
     const tools = {
@@ -57,6 +60,9 @@ export function quotaCase(driver: StorageDriver, rules: readonly QuotaRule[]): Q
             await recountAccount(contextOf(own), counted, find(account));
           }
         }
+      },
+      recount: (quotas: readonly { readonly account: string }[]) => {
+        for (const { account } of quotas) asked.add(account);
       },
     };
     return new QuotaRegistry(new LocalRegistry(over, RULES), (name: RepositoryName) => {
@@ -78,8 +84,14 @@ export function quotaCase(driver: StorageDriver, rules: readonly QuotaRule[]): Q
       const { bytes, repositories } = await countAccount(context, counted, find(account));
       return { bytes, repositories };
     },
-    async recount(account, now) {
-      await recountAccount(context, counted, find(account), now);
+    async settled() {
+      const accounts = [...asked];
+      asked.clear();
+      for (const account of accounts) await recountAccountNext(context, counted, find(account));
+      return accounts.length;
+    },
+    async recount(account) {
+      await recountAccountNext(context, counted, find(account));
     },
   };
 }

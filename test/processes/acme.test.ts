@@ -4,7 +4,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { request } from 'node:https';
 import { connect as connectPlainly } from 'node:net';
 import { connect } from 'node:tls';
-import { freePort } from '../harness/daemon.ts';
+import { freePort } from '../harness/ports.ts';
 import { defaultRuntime, entrepotCommand, type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { type Pebble, startPebble } from '../harness/pebble.ts';
 import { run } from '../harness/tools.ts';
@@ -145,4 +145,4 @@ if (!isNode)
       code: 1,
       stderr: expect.stringContaining('http.tls.letsencrypt.challenge: tls-alpn-01 needs a runtime'),
     });
-  }, 60_000);
+  }, 180_000);

@@ -8,7 +8,8 @@ import { createWorkspace } from '../harness/workspace.ts';
 const SCRIPT = `
 ip link set lo up
 cd "$1"; shift
-"$@" serve --lan > out.log 2>&1 & P=$!
+: > out.log
+"$@" serve --lan >> out.log 2>&1 & P=$!
 for i in $(seq 100); do grep -q 'announced as' out.log && break; sleep 0.1; done
 curl -s http://127.0.0.1:5080/root-ca.crt > root.crt
 curl -s --cacert root.crt --resolve registry.local:5000:127.0.0.1 https://registry.local:5000/v2/_catalog
@@ -43,7 +44,7 @@ test('one command: TLS, a name, an account; everybody pulls, accounts push', asy
   } finally {
     await workspace.remove();
   }
-}, 60_000);
+}, 180_000);
 
 test('a file says what it means itself', async () => {
   const { command, args } = await entrepotCommand();

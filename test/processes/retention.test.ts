@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pause } from '../harness/daemon.ts';
 import { startDockerRegistry } from '../harness/docker-registry.ts';
 import { entrepotCommand, type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
@@ -15,6 +14,7 @@ import {
   verifyImage,
 } from '../harness/registry-client.ts';
 import { type Finished, run } from '../harness/tools.ts';
+import { type Condition, untilHolds } from '../harness/waiting.ts';
 
 // Only a server that hangs ever meets this limit (milliseconds); a busy machine must not.
 setDefaultTimeout(120_000);
@@ -53,10 +53,8 @@ async function entrepot(...args: readonly string[]): Promise<Finished> {
   return run(command, [...before, ...args], { mayFail: true });
 }
 
-async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
-  for (const end = Date.now() + 30_000; !(await holds()); await pause(50))
-    if (Date.now() > end) throw new Error(`it did not come to that; the server's log:\n${registry.logs()}`);
-}
+/** Shows the server's log when it does not come to that. */
+const until = (condition: Condition) => untilHolds(condition, () => registry.logs());
 
 const path = (...parts: string[]) => join(registry.dataDirectory, 'docker/registry/v2', ...parts);
 
@@ -197,6 +195,10 @@ test('retention tells what goes and why, and deletes that', async () => {
   const none = await entrepot('retention', 'explain', 'ci/app:none', configFile);
   expect([none.code, none.stderr]).toEqual([1, 'retention: ci/app:none: there is no such tag\n']);
   expect((await entrepot('retention', 'explain', 'UPPER', configFile)).code).toBe(2);
+  // What only told is not the last run, nor one that failed.
+  expect((await entrepot('jobs', configFile)).stdout).toMatch(/^retention ran .* done: .* deleted 2, /m);
+  await until(() => registry.logs().includes('what was asked of upkeep could not be told'));
+  expect(registry.logs()).not.toContain('upkeep failed');
 
   // Without a server the storage is asked itself.
   await registry.stop();

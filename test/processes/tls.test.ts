@@ -1,13 +1,14 @@
 /** TLS by itself, and certificates that change while clients pull, in every form that the program is run in. */
 import { afterEach, beforeAll, expect, test } from 'bun:test';
-import { copyFile, readFile } from 'node:fs/promises';
+import { copyFile, readFile, rename, writeFile } from 'node:fs/promises';
 import { request as requestPlainly } from 'node:http';
 import { request } from 'node:https';
 import { connect } from 'node:tls';
-import { freePort } from '../harness/daemon.ts';
+import { freePort } from '../harness/ports.ts';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { run } from '../harness/tools.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
+import { untilHolds } from '../harness/waiting.ts';
 
 let workspace: Workspace;
 let registry: RunningRegistry | undefined;
@@ -67,7 +68,7 @@ test('an authority is made, its certificate told by plain HTTP, and nothing else
   expect(await sentTo(plain, 'evil.example')).toEqual([308, `https://registry.test:${port}/v2/`]);
   for (const host of ['x:99999', '[::1%25eth0]'])
     expect([host, await sentTo(plain, host)]).toEqual([host, [400, undefined]]);
-}, 60_000);
+}, 180_000);
 
 async function makePair(
   name: string,
@@ -139,7 +140,7 @@ test('certificates that change on the disk are shown to who comes then, and no t
     if (index > 0) await use(index);
     // All workers do, when it is shown a dozen times in a row.
     let times = 0;
-    for (const until = Date.now() + 20_000; times < 12 && Date.now() < until;) {
+    for (const until = Date.now() + 60_000; times < 12 && Date.now() < until;) {
       times = (await shown(port)) === name ? times + 1 : 0;
       if (times === 0) await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -149,7 +150,36 @@ test('certificates that change on the disk are shown to who comes then, and no t
   await Promise.all(clients);
   expect(failures).toEqual([]);
   expect(count).toBeGreaterThan(50);
-}, 60_000);
+}, 180_000);
+
+test('a certificate that changes while the server starts is shown', async () => {
+  const pairs = await Promise.all(['one', 'other'].map((name) => makePair(name)));
+  const texts = await Promise.all(pairs.map(async ({ ca, key }) => ca + (await readFile(key, 'utf8'))));
+  const both = workspace.join('both.pem');
+  const use = async (index: number) => {
+    await writeFile(`${both}.new`, texts[index % 2] ?? '', { mode: 0o600 });
+    await rename(`${both}.new`, both);
+  };
+  await use(0);
+  const port = await freePort();
+  const tls = { certificate: both, key: both };
+  const starting = startEntrepot({ workers: 2, port, config: { http: { tls } }, isTls: true });
+  // As often as can be, until both workers may have begun to watch.
+  let last = 0;
+  for (let isThere = false; !isThere;) {
+    await use((last += 1));
+    isThere = await shown(port).then(
+      () => true,
+      () => false,
+    );
+  }
+  registry = await starting;
+  let times = 0;
+  await untilHolds(async () => {
+    times = (await shown(port)) === ['one', 'other'][last % 2] ? times + 1 : 0;
+    return times === 12;
+  });
+}, 180_000);
 
 test('of several certificates each name has its own; one that does not fit keeps all of those before', async () => {
   const [main, wild, named, later] = await Promise.all([
@@ -191,16 +221,12 @@ test('of several certificates each name has its own; one that does not fit keeps
   const limited = run('curl', ['-sk', '--tls-max', '1.2', `https://127.0.0.1:${port}/v2/`]);
   expect(limited).rejects.toThrow();
   const { logs } = registry;
-  const until = async (done: () => Promise<boolean> | boolean): Promise<void> => {
-    for (const end = Date.now() + 20_000; Date.now() < end && !(await done());)
-      await new Promise((resolve) => setTimeout(resolve, 200));
-  };
   // All workers have read them: one that starts with files that do not fit would end the server.
-  await until(() => logs().includes('is serving on'));
+  await untilHolds(() => logs().includes('is serving on'));
   // The other half does not come for a while.
   await copyFile(later.key, key);
   const told = 'http.tls.certificates[0].certificate: ';
-  await until(() => logs().split(told).length > 2);
+  await untilHolds(() => logs().split(told).length > 2);
   expect(logs()).toContain(`${certificate} does not fit ${key}`);
   expect(await all()).toEqual(before);
   await copyFile(later.certificate, certificate);
@@ -208,13 +234,13 @@ test('of several certificates each name has its own; one that does not fit keeps
   // All workers do, when it is so several times in a row. Bun may end what is in its handshake meanwhile.
   let found: Record<string, string> | undefined;
   let times = 0;
-  await until(async () => {
+  await untilHolds(async () => {
     found = await all().catch(() => undefined);
     times = Bun.deepEquals(found, after) ? times + 1 : 0;
     return times === 4;
   });
   expect([found, times]).toEqual([after, 4]);
-}, 60_000);
+}, 180_000);
 
 test.each([
   ['no names', 'IP:127.0.0.1', 'has no DNS name that clients could ask for: give it "names"'],

@@ -43,7 +43,7 @@ export function openCache({ url, upstream = {}, ...settings }: CacheSettings): T
   const another = (more: Partial<Pick<ProxyOptions, 'readOnly'>> = {}) =>
     new ProxyRegistry({
       own,
-      cache: new LocalRegistry(driver, UNCHECKED, Number.POSITIVE_INFINITY),
+      cache: new LocalRegistry(driver, UNCHECKED, () => Number.POSITIVE_INFINITY),
       storage: objects,
       reclaim: async (digests) => void (await discardUnlinked(objects, digests)),
       upstreams: [{ name: 'lab', url, tagTtlMs: 60_000, ttlMs: 0, timeoutMs: 2_000, ...upstream }],
@@ -76,7 +76,7 @@ export async function pullBlob(registry: ProxyRegistry, digest: string, name = N
   const { body } = await blobs.open(digest as Digest);
   const bytes = Buffer.from(await new Response(body).arrayBuffer());
   const isKept = async () => (await blobs.open(digest as Digest)).body instanceof Blob;
-  for (const end = Date.now() + 1_000; !(await isKept()) && Date.now() < end;)
+  for (const end = Date.now() + 10_000; !(await isKept()) && Date.now() < end;)
     await new Promise((resolve) => setTimeout(resolve, 1));
   return bytes;
 }

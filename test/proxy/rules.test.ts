@@ -9,6 +9,7 @@ import { proxyFor } from '../../src/proxy/http-proxy.ts';
 import { isPublicAddress } from '../../src/proxy/public-address.ts';
 import { imageOf } from './cache.ts';
 import { sha256, startUpstream, type UpstreamServer } from './upstream-server.ts';
+import { eventually } from '../harness/waiting.ts';
 
 let upstream: UpstreamServer;
 beforeEach(async () => {
@@ -301,9 +302,7 @@ test('a whole image is fetched ahead, looked at and let go', async () => {
   expect(await status(registry, `${path}?platform=x%20y`, { method: 'POST' })).toBe(400);
   expect(await status(registry, path, { method: 'POST' })).toBe(202);
   const look = async () => (await (await registry.send(path)).json()) as { missing: { blobs: number } };
-  for (const end = Date.now() + 5_000; (await look()).missing.blobs > 0 && Date.now() < end;)
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(await look()).toMatchObject({
+  expect(await eventually('all blobs', look, ({ missing }) => missing.blobs === 0)).toMatchObject({
     kept: { manifests: 1, blobs: 2 },
     missing: { manifests: 0, blobs: 0 },
   });

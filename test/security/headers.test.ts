@@ -1,6 +1,6 @@
 /** What of a request may appear in an answer, in the log, or in a browser. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { pause } from '../harness/daemon.ts';
+import { pause } from '../harness/waiting.ts';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { ask, beginUpload, digestBy, errorCode, OCI_INDEX, OCI_MANIFEST } from './images.ts';
 import { pushBlob, pushImage, type PushedImage } from './images.ts';

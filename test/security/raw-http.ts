@@ -11,7 +11,7 @@ export interface RawAnswer {
 }
 
 /** How long a server may take to answer or to close. Only a server that hangs ever meets it. */
-const LIMIT = 20_000;
+const LIMIT = 60_000;
 
 /** A connection whose bytes the test writes itself. */
 export class RawConnection {

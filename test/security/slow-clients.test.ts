@@ -3,7 +3,7 @@
  * of about a minute, so these tests wait together; what decides is who is cut, not when.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { pause } from '../harness/daemon.ts';
+import { pause } from '../harness/waiting.ts';
 import { defaultRuntime, type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import { ask, beginUpload, closing, digestBy, pushBlob, residentBytes } from './images.ts';

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { exchange, RawClient } from './raw-client.ts';
 import { cleanUp, RUNTIMES, start, stop, type Subject, temporaryFolder } from './subject.ts';
+import { eventually } from '../harness/waiting.ts';
 
 afterAll(cleanUp);
 
@@ -17,15 +18,6 @@ interface Events {
   readonly cancelled: number;
 }
 
-/** Asks again until it holds; the test's own limit ends it. */
-async function eventually<T>(ask: () => Promise<T>, holds: (value: T) => boolean): Promise<T> {
-  for (;;) {
-    const value = await ask();
-    if (holds(value)) return value;
-    await delay(20);
-  }
-}
-
 describe.each([...RUNTIMES])('%s', (runtime) => {
   let subject: Subject;
   let file: string;
@@ -35,7 +27,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
     file = join(await temporaryFolder(), 'content.bin');
     await writeFile(file, content);
     subject = await start(runtime);
-  }, 120_000);
+  }, 180_000);
   afterAll(async () => stop(subject));
 
   const open = () => new RawClient({ port: subject.port, host: '127.0.0.1' });
@@ -144,7 +136,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       const client = open();
       client.socket.pause();
       client.send(`GET /stream?chunks=2000&bytes=${MEBIBYTE} HTTP/1.1\r\nHost: h\r\n\r\n`);
-      await eventually(events, ({ streamed }) => streamed > before);
+      await eventually('the events', events, ({ streamed }) => streamed > before);
       await delay(500);
       // The kernel's buffers take some megabytes; 2000 would be all.
       expect((await events()).streamed - before).toBeLessThan(100 * MEBIBYTE);
@@ -155,9 +147,9 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       const before = await events();
       const client = open();
       client.send(`GET /stream?chunks=2000&bytes=${MEBIBYTE} HTTP/1.1\r\nHost: h\r\n\r\n`);
-      await eventually(events, ({ streamed }) => streamed > before.streamed);
+      await eventually('the events', events, ({ streamed }) => streamed > before.streamed);
       client.destroy();
-      await eventually(events, ({ cancelled }) => cancelled > before.cancelled);
+      await eventually('the events', events, ({ cancelled }) => cancelled > before.cancelled);
     });
 
     test('a client that leaves before the answer aborts the signal', async () => {
@@ -166,7 +158,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       client.send('GET /slow?ms=3000 HTTP/1.1\r\nHost: h\r\n\r\n');
       await delay(100);
       client.destroy();
-      await eventually(events, ({ aborted }) => aborted > before.aborted);
+      await eventually('the events', events, ({ aborted }) => aborted > before.aborted);
     });
 
     // On Bun some of these go untold (see `Handler`), so it is tried again; none would be a defect.
@@ -181,7 +173,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
         client.destroy();
         return events();
       };
-      await eventually(download, ({ aborted }) => aborted > before.aborted);
+      await eventually('the end', download, ({ aborted }) => aborted > before.aborted);
     });
 
     test('an answer that was sent whole aborts nothing', async () => {

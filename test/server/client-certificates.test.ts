@@ -60,7 +60,7 @@ beforeAll(async () => {
   );
   await certify('stranger', '/CN=builder', 'DNS:ci.example');
   await certify('tricky', '/CN=one/CN=builder', '@names\n[names]\nURI.1=http://a/,DNS:admin', 'authority');
-}, 60_000);
+}, 180_000);
 
 afterAll(cleanUp);
 
@@ -152,7 +152,7 @@ describe.each(RUNTIMES.map((runtime) => [runtime] as const))('%s', (runtime) => 
     subject.kill('SIGTERM');
     expect(await slow).toBe('slow');
     expect((await subject.exited).code).toBe(0);
-  }, 60_000);
+  }, 180_000);
 });
 
 test('what is no certificate has no names', () => {

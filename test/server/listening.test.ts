@@ -1,10 +1,13 @@
 /** Where a server listens, and what an operator is told where it cannot. */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { chmod, chown, readdir, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { childrenOf } from '../faults/worker-pids.ts';
 import { run } from '../harness/tools.ts';
+import { eventually } from '../harness/waiting.ts';
 import { RawClient } from './raw-client.ts';
 import { cleanUp, launch, RUNTIMES, start, stop, temporaryFolder } from './subject.ts';
 
@@ -42,7 +45,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       `cannot listen on 127.0.0.1:${port}: it is in use by another process; stop that one or choose another address`,
     );
     other.close();
-  }, 120_000);
+  }, 180_000);
 
   test('so is the port of another one of these servers, which shares it among its workers', async () => {
     const first = await start(runtime, { workers: 2 });
@@ -92,6 +95,80 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       expect(await subject.exited).toEqual({ code: 0, signal: null });
       expect(existsSync(unix)).toBe(false);
     });
+
+    test('of a successor that serves already stays when the server ends', async () => {
+      const unix = join(await temporaryFolder(), 'server.sock');
+      const first = await start(runtime, { address: { unix }, drainTimeoutMs: 600_000 });
+      const slow = new RawClient({ path: unix });
+      slow.socket.pause();
+      slow.send('GET /stream?chunks=16&bytes=1000000 HTTP/1.1\r\nHost: h\r\n\r\n');
+      await eventually(
+        'an answer',
+        () => slow.socket.bytesRead,
+        (bytes) => bytes > 0,
+      );
+      first.kill('SIGTERM');
+      await eventually(
+        'nobody on the socket',
+        () => askBySocket(unix),
+        (answer) => answer === undefined,
+      );
+      const second = await start(runtime, { address: { unix } });
+      expect((await askBySocket(unix))?.status).toBe(200);
+      slow.socket.resume();
+      expect((await slow.response())?.body).toHaveLength(16_000_000);
+      slow.destroy();
+      expect((await first.exited).code).toBe(0);
+      expect((await askBySocket(unix))?.status).toBe(200);
+      await stop(second);
+    }, 180_000);
+
+    test('is there for everybody while workers are replaced, and one that crashes takes it again', async () => {
+      const folder = await temporaryFolder();
+      const unix = join(folder, 's.sock');
+      const subject = await start(runtime, { address: { unix } });
+      // Another group than a new socket has, which root may choose freely.
+      const { uid, gid: ownGroup } = await stat(unix);
+      const group = uid === 0 ? 12_345 : process.getgroups?.().find((one) => one !== ownGroup);
+      await chown(unix, uid, group ?? ownGroup);
+      await chmod(unix, 0o660);
+      const granted = async () => {
+        const { mode, gid } = await stat(unix);
+        return [(mode & 0o777).toString(8), gid];
+      };
+      const slow = new RawClient({ path: unix });
+      slow.socket.pause();
+      slow.send('GET /stream?chunks=16&bytes=1000000 HTTP/1.1\r\nHost: h\r\n\r\n');
+      const over = new AbortController();
+      let answered = 0;
+      const statuses = new Set<number | undefined>();
+      const asking = Array.from({ length: 3 }, async () => {
+        for (; !over.signal.aborted; answered += 1) statuses.add((await askBySocket(unix))?.status);
+      });
+      const replaced = () => subject.lines.filter(({ message }) => String(message).endsWith('is replaced'));
+      for (const roll of [1, 2]) {
+        subject.kill('SIGHUP');
+        await subject.line(() => replaced().length === roll);
+        expect(await granted()).toEqual(['660', group ?? ownGroup]);
+      }
+      slow.socket.resume();
+      expect((await slow.response())?.body).toHaveLength(16_000_000);
+      // Those that were replaced leave it alone when they end.
+      while (childrenOf(subject.pid).length > 1) await delay(20);
+      over.abort();
+      await Promise.all(asking);
+      expect(answered).toBeGreaterThan(3);
+      expect([...statuses]).toEqual([200]);
+      const crash = new RawClient({ path: unix });
+      crash.send('GET /crash HTTP/1.1\r\nHost: h\r\n\r\n');
+      await crash.closed();
+      while ((await askBySocket(unix))?.status !== 200) await delay(20);
+      expect(await granted()).toEqual(['660', group ?? ownGroup]);
+      expect(await readdir(folder)).toEqual(['s.sock']);
+      subject.kill('SIGTERM');
+      await subject.exited;
+      expect(await readdir(folder)).toEqual([]);
+    }, 180_000);
 
     test('whose server was killed is taken over', async () => {
       const unix = join(await temporaryFolder(), 'server.sock');

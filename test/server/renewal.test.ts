@@ -1,13 +1,10 @@
 /** A certificate that is changed again and again while clients come, stay and pull: nobody may notice. */
 import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TlsOptions } from '../../src/server/listener.ts';
-import { nodeBinary } from '../harness/node-binary.ts';
 import { run } from '../harness/tools.ts';
-import type { Steady, SteadyResult } from './fixture/steady-clients.ts';
+import { startClients } from './steady.ts';
 import { cleanUp, RUNTIMES, start, stop, type Subject, temporaryFolder } from './subject.ts';
 
 /** How often each worker changes it, and the least number of requests that must be answered meanwhile. */
@@ -29,24 +26,6 @@ beforeAll(async () => {
   pairs = await Promise.all(['one', 'two'].map(make));
 });
 afterAll(cleanUp);
-
-/** Starts clients in a process of their own. @returns what ends them, and tells how it went */
-async function startClients(subject: Subject): Promise<() => Promise<SteadyResult>> {
-  const ca = pairs.map(({ certificate }) => certificate);
-  const load = { url: subject.url('/size'), ca, bytes: 12_345, fresh: 12, kept: 3, atLeast: TIMES };
-  const program = join(import.meta.dirname, 'fixture/steady-clients.ts');
-  const child = spawn(await nodeBinary(24), [program, JSON.stringify(load satisfies Steady)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  let told = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (told += text));
-  const closed = once(child, 'close');
-  return async () => {
-    child.stdin.end();
-    await closed;
-    return JSON.parse(told) as SteadyResult;
-  };
-}
 
 /** Whether all bytes came of a pull that takes about as long as the renewals. */
 async function pullSlowly(subject: Subject): Promise<boolean> {
@@ -73,7 +52,9 @@ test.concurrent.each([
     const tls = clientAuth === undefined ? pair : { ...pair, clientAuth, clientCas: pair.certificate };
     const renewals = { pairs, times: TIMES, everyMs: EVERY_MS };
     const subject = await start(runtime, { tls, workers: WORKERS, renewals });
-    const endClients = await startClients(subject);
+    const ca = pairs.map(({ certificate }) => certificate);
+    const load = { url: subject.url('/size'), ca, bytes: 12_345, fresh: 12, kept: 3, atLeast: TIMES };
+    const endClients = await startClients(load);
     const pulled = pullSlowly(subject);
     const told = () => subject.lines.filter((line) => 'renewed' in line);
     await subject.line(() => told().length === WORKERS);
@@ -84,5 +65,5 @@ test.concurrent.each([
     expect(await pulled).toBe(true);
     await stop(subject);
   },
-  120_000,
+  180_000,
 );

@@ -15,7 +15,7 @@ let tls: TlsOptions;
 
 beforeAll(async () => {
   tls = await tlsWithClients();
-}, 60_000);
+}, 180_000);
 
 afterAll(cleanUp);
 
@@ -50,7 +50,7 @@ test.each([...RUNTIMES])(
     client.destroy();
     await stop(subject);
   },
-  60_000,
+  180_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -65,7 +65,7 @@ test.concurrent.each([...RUNTIMES])(
     client.destroy();
     await stop(subject);
   },
-  60_000,
+  180_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -77,7 +77,7 @@ test.concurrent.each([...RUNTIMES])(
     expect(await closed(client)).toStartWith('HTTP/1.1 400');
     await stop(subject);
   },
-  60_000,
+  180_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -100,7 +100,7 @@ test.concurrent.each([...RUNTIMES])(
     expect(await answer).toEndWith('slow');
     expect((await subject.exited).code).toBe(0);
   },
-  60_000,
+  180_000,
 );
 
 test('headers that come byte by byte end', async () => {

@@ -143,6 +143,7 @@ for (const [name, newDriver] of Object.entries(DRIVERS)) {
     });
 
     test('a deletion that was refused or not: the manifest is whole or gone, and can be deleted again', async () => {
+      let finished = 0;
       for (const fault of faults()) {
         const driver = newDriver();
         const { repository, another } = newCase(driver);
@@ -162,7 +163,21 @@ for (const [name, newDriver] of Object.entries(DRIVERS)) {
         if (found === undefined) expect(tags).toEqual([undefined, undefined]);
         const listed = (await after.referrers.list(subject.digest, { limit: 5 })).items;
         expect(listed.length).toBe(found === undefined ? 0 : 1);
+        // Repeated, it finishes what was left, and only then is there nothing to delete.
+        const keys = async () =>
+          (await keysOf(driver, '')).filter((key) => /\/tags\/[^/]+\/current\/|\/_referrers\//.test(key));
+        const left = await keys();
+        const deleteAgain = () =>
+          after.manifests.delete(digest).then(
+            () => 'done',
+            ({ code }) => String(code),
+          );
+        const isLeft = found !== undefined || left.length > 0;
+        expect([fault, await deleteAgain()]).toEqual([fault, isLeft ? 'done' : 'MANIFEST_UNKNOWN']);
+        finished += found === undefined && isLeft ? 1 : 0;
+        expect([fault, await keys(), await deleteAgain()]).toEqual([fault, [], 'MANIFEST_UNKNOWN']);
       }
+      expect(finished).toBeGreaterThan(2);
     });
   });
 }
@@ -186,5 +201,5 @@ test('what another process stored a moment ago is stored again: it may not have 
   }
   const [first = [], second = []] = written;
   expect(first.length).toBeGreaterThan(6);
-  expect(second.toSorted()).toEqual(first.toSorted());
+  expect([...new Set(second)].toSorted()).toEqual(first.toSorted());
 });

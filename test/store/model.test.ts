@@ -187,5 +187,5 @@ for (const [storage, runs] of [
       }),
       { numRuns: runs },
     );
-  }, 60_000);
+  }, 180_000);
 }

@@ -16,9 +16,10 @@ import { runDnsHook } from '../../src/tls/dns-hook.ts';
 import { dnsResponder, httpResponder } from '../../src/tls/responders.ts';
 import { ALGORITHM, exportKey, makeKeys, x509 } from '../../src/tls/x509.ts';
 import { failureOf } from '../harness/failure-of.ts';
-import { freePort } from '../harness/daemon.ts';
+import { freePort } from '../harness/ports.ts';
 import { type Pebble, startPebble } from '../harness/pebble.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
+import { untilHolds } from '../harness/waiting.ts';
 
 const HOSTS = ['a.entrepot.example', 'b.entrepot.example'];
 const DAY = 24 * 3_600_000;
@@ -376,14 +377,11 @@ describe('without a directory', () => {
     // A file where the folder should be.
     await writeFile(folder.path, '');
     const stop = keepRenewed(renewalOf({ order }), 5);
-    const until = async (done: () => boolean) => {
-      while (!done()) await new Promise((resolve) => setTimeout(resolve, 5));
-    };
     const failures = () => lines.filter((line) => line.includes('cannot be looked after'));
-    await until(() => failures().length >= 3);
+    await untilHolds(() => failures().length >= 3);
     expect(failures()[0]).toContain('"again":"');
     await rm(folder.path);
-    await until(() => orders > 0);
+    await untilHolds(() => orders > 0);
     stop();
   });
 });

@@ -1,11 +1,14 @@
 /** The admin socket's file: whose it is, what stands in its way, and what a client of it sees. */
 import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { lstat, readdir, unlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, readdir, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { AdminSocketUnavailable, listenForAdmin, reach } from '../../src/admin/admin-socket.ts';
 import { askServer } from '../../src/admin/client.ts';
 import { writeLine } from '../../src/admin/json-lines.ts';
 import { failureOf } from '../harness/failure-of.ts';
+import { run } from '../harness/tools.ts';
+import { untilHolds } from '../harness/waiting.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 
 let workspace: Workspace;
@@ -53,13 +56,57 @@ test('of two servers the first has it; what is no longer ours is not removed', a
   expect(reached).toBeDefined();
   reached?.destroy();
   await third.close();
+  // Two that come at once, also where a dead one has left the name.
+  for (let round = 0; round < 20; round += 1) {
+    if (round > 10) await (await listenForAdmin(path, () => undefined)).close();
+    const both = await Promise.allSettled([0, 1].map(() => listenForAdmin(path, (socket) => socket.end())));
+    const [won, ...others] = both.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    expect(others).toEqual([]);
+    const there = await reach(path);
+    expect(there).toBeDefined();
+    there?.destroy();
+    await won?.close();
+  }
   expect(await readdir(workspace.path)).toEqual(['file']);
 });
+
+test("another user's socket is not taken for none: it is told whose it is", async () => {
+  const folder = await workspace.folder('theirs');
+  const path = join(folder, 'admin.sock');
+  const listening = await listenForAdmin(path, (socket) => socket.end());
+  const username = (await run('id', ['-un'])).stdout.trim();
+  const told = (place: string) => `${path}: permission denied: ${place} belongs to ${username}: run this`;
+  const forbidden = async () => (await failureOf(asNobody(() => reach(path)))).message;
+  try {
+    await chmod(workspace.path, 0o755);
+    await chmod(folder, 0o755);
+    await chmod(path, 0o000);
+    expect(await forbidden()).toContain(told(path));
+    await chmod(folder, 0o000);
+    expect(await forbidden()).toContain(told(folder));
+    expect(await forbidden()).toContain(`sudo -u ${username} `);
+  } finally {
+    await chmod(folder, 0o700);
+    await listening.close();
+    await rmdir(folder);
+  }
+});
+
+/** Not as root, who may everything. */
+async function asNobody<T>(work: () => Promise<T>): Promise<T> {
+  const user = process.geteuid?.();
+  if (user === 0) process.seteuid?.(65_534);
+  try {
+    return await work();
+  } finally {
+    if (user === 0) process.seteuid?.(0);
+  }
+}
 
 test('a client is told when the server ends in the middle of a word', async () => {
   const path = workspace.join('broken.sock');
   const server = createServer((socket) => {
-    void writeLine(socket, { tell: 'event', event: { kind: 'items', items: [] } });
+    writeLine(socket, { tell: 'event', event: { kind: 'items', items: [] } });
     socket.end('{"tell":"en');
   });
   await new Promise<void>((resolve) => {
@@ -76,4 +123,12 @@ test('a client is told when the server ends in the middle of a word', async () =
   } finally {
     server.close();
   }
+});
+
+test('one that cannot get its name leaves nothing that listens', async () => {
+  const folder = await workspace.folder('nameless');
+  // A socket cannot be renamed to what only a folder can be called.
+  const error = await failureOf(listenForAdmin(`${folder}/socket/`, () => undefined));
+  expect(error).toBeInstanceOf(AdminSocketUnavailable);
+  await untilHolds(async () => (await readdir(folder)).length === 0);
 });

@@ -5,15 +5,6 @@
  */
 import { expect, test } from 'bun:test';
 import * as fc from 'fast-check';
-import {
-  type ListOptions,
-  type ObjectBody,
-  type ReadOptions,
-  type StorageDriver,
-  type Moves,
-  type Touches,
-  type WriteOptions,
-} from '../../src/drivers/driver.ts';
 import { MemoryDriver } from '../../src/drivers/memory.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { RegistryError } from '../../src/oci/errors.ts';
@@ -22,109 +13,12 @@ import { LocalRegistry } from '../../src/store/local-registry.ts';
 import { imageBytes, indexBytes, OCI_INDEX, OCI_MANIFEST, pushBlob, sha256 } from '../store/content.ts';
 import { nameOf, RULES, tagOf } from '../store/subject.ts';
 import { collectOnce, keysIn } from './collecting.ts';
+import { Killed, StepByStep, Turns } from './step-by-step.ts';
 
 const RUNS = Number(process.env['ENTREPOT_MODEL_RUNS'] ?? 150);
 const NAMES = ['a', 'b'];
 const LAYERS = ['one', 'two', 'three'];
 const TAGS = ['v1', 'v2'];
-
-/** Lets one step of all that wait go on, as the numbers say, until nobody waits any more. */
-class Turns {
-  readonly #waiting: (() => void)[] = [];
-  readonly #choices: readonly number[];
-  #next = 0;
-  isFree = false;
-
-  constructor(choices: readonly number[]) {
-    this.#choices = choices;
-  }
-
-  take(): Promise<void> {
-    if (this.isFree) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-    });
-  }
-
-  /** @returns when all of the work has ended */
-  async run(work: readonly Promise<unknown>[]): Promise<void> {
-    const state = { ended: false };
-    void Promise.allSettled(work).then(() => (state.ended = true));
-    while (!state.ended) {
-      await new Promise((resolve) => setImmediate(resolve));
-      const choice = this.#choices[this.#next % this.#choices.length] ?? 0;
-      this.#next += 1;
-      const [chosen] = this.#waiting.splice(choice % Math.max(1, this.#waiting.length), 1);
-      chosen?.();
-    }
-    this.isFree = true;
-  }
-}
-
-/** A process that ends at a step of its own: from then on nothing that it does happens. */
-interface Life {
-  stepsLeft: number;
-}
-
-class StepByStep implements StorageDriver, Moves, Touches {
-  readonly #inner: MemoryDriver;
-  readonly #turns: Turns;
-  readonly #life: Life;
-
-  constructor(inner: MemoryDriver, turns: Turns, life: Life = { stepsLeft: Number.POSITIVE_INFINITY }) {
-    this.#inner = inner;
-    this.#turns = turns;
-    this.#life = life;
-  }
-
-  async #step(): Promise<void> {
-    await this.#turns.take();
-    this.#life.stepsLeft -= 1;
-    if (this.#life.stepsLeft < 0) throw new Killed();
-  }
-
-  async stat(key: string) {
-    await this.#step();
-    return this.#inner.stat(key);
-  }
-
-  async read(key: string, options?: ReadOptions) {
-    await this.#step();
-    return this.#inner.read(key, options);
-  }
-
-  async write(key: string, body: ObjectBody, options?: WriteOptions) {
-    await this.#step();
-    return this.#inner.write(key, body, options);
-  }
-
-  async *list(prefix: string, options?: ListOptions) {
-    await this.#step();
-    yield* this.#inner.list(prefix, options);
-  }
-
-  /** One after the other, as a crash can come between any two. */
-  async delete(keys: readonly string[]) {
-    for (const key of keys) {
-      await this.#step();
-      await this.#inner.delete([key]);
-    }
-  }
-
-  async move(from: string, to: string) {
-    await this.#step();
-    return this.#inner.move(from, to);
-  }
-
-  async touch(key: string) {
-    await this.#step();
-    return this.#inner.touch(key);
-  }
-}
-
-class Killed extends Error {
-  override readonly name = 'Killed';
-}
 
 type Action =
   | { kind: 'push'; name: string; layers: string[]; tag: string }
@@ -263,7 +157,7 @@ test('whatever the order of steps, what was acknowledged stays whole, and in the
         };
         const settings = { untagged, now: () => Date.now() + 60_000, wait: () => turns.take() };
         const work = clients.map(async (actions) => {
-          const registry = new LocalRegistry(new StepByStep(storage, turns), RULES, 0);
+          const registry = new LocalRegistry(new StepByStep(storage, turns), RULES, () => 0);
           for (const one of actions) await act(registry, one, tell);
         });
         const dying = new StepByStep(storage, turns, { stepsLeft: killedAt ?? Number.POSITIVE_INFINITY });
@@ -294,9 +188,11 @@ test('whatever the order of steps, what was acknowledged stays whole, and in the
         await check();
         let skipped = 60_000;
         const later = () => Date.now() + (skipped += 60_000);
-        for (let run = 0; run < 2; run += 1) await collectOnce(storage, { untagged: true, now: later });
+        // Nothing may be left: of a collector that died just before, that cannot be told from repositories that are away.
+        const last = { untagged: true, now: later, mayBeEmpty: true };
+        for (let run = 0; run < 2; run += 1) await collectOnce(storage, last);
         const live = await check();
-        expect((await collectOnce(storage, { untagged: true, now: later })).items).toEqual([]);
+        expect((await collectOnce(storage, last)).items).toEqual([]);
         const keys = await keysIn(storage);
         const kept = keys.flatMap((key) => /^blobs\/sha256\/..\/([0-9a-f]{64})\/data$/.exec(key)?.[1] ?? []);
         // Referrers of what is kept are kept too, and their layers are those of their subjects.
@@ -316,4 +212,4 @@ test('whatever the order of steps, what was acknowledged stays whole, and in the
     ),
     { numRuns: RUNS },
   );
-}, 120_000);
+}, 180_000);

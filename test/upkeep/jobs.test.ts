@@ -1,11 +1,10 @@
-/** What runs jobs: the timetable, the board, how a run is told, and who may have the storage to itself. */
+/** What runs jobs: the schedule, the board, how a run is told, and who may have the storage to itself. */
 import { describe, expect, test } from 'bun:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import * as fc from 'fast-check';
 import { JobBoard } from '../../src/admin/job-board.ts';
-import { runSchedule } from '../../src/admin/schedule.ts';
-import { type LastRun, nextRun, windowEnd } from '../../src/admin/timetable.ts';
-import { runJob } from '../../src/app-upkeep.ts';
+import { Schedule, type ScheduledJob } from '../../src/admin/schedule.ts';
+import type { LastRun } from '../../src/admin/timetable.ts';
+import { onlyTells, runJob } from '../../src/app-upkeep.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { MemoryDriver } from '../../src/drivers/memory.ts';
 import type { JobEvent, JobOutcome } from '../../src/server/job-messages.ts';
@@ -15,69 +14,7 @@ import { Objects } from '../../src/store/objects.ts';
 import { storageUsers, StorageTaken, useStorage, useStorageAlone } from '../../src/store/storage-users.ts';
 import { failureOf } from '../harness/failure-of.ts';
 import { SILENT } from './collecting.ts';
-
-const HOUR = 3_600_000;
-const MINUTE = 60_000;
-/** Local time of that minute on some day. */
-const at = (hour: number, minute = 0, day = 10): number => new Date(2026, 4, day, hour, minute).getTime();
-
-describe('the timetable', () => {
-  const night = { from: 22 * 60, to: 4 * 60 };
-  const start = { startedAt: at(12), chance: 0.5, now: at(12) };
-  const daily = { intervalMs: 24 * HOUR };
-
-  test('does not begin at once, makes up for what was missed, and goes on with what was not ended', () => {
-    expect(nextRun(daily, undefined, start)).toBe(at(12, 30));
-    expect(nextRun({ intervalMs: 1000 }, undefined, start)).toBe(at(12) + 500);
-    expect(nextRun(daily, { startedAt: at(3, 0, 1), isComplete: true }, start)).toBe(at(12) + 2.5 * MINUTE);
-    expect(nextRun(daily, { startedAt: at(11, 50), isComplete: false }, start)).toBe(at(12) + 2.5 * MINUTE);
-    expect(nextRun(daily, { startedAt: at(11), isComplete: true }, start)).toBe(at(11, 5, 11));
-    // A clock that was set back by a year.
-    expect(nextRun(daily, { startedAt: at(12) + 365 * 24 * HOUR, isComplete: true }, start)).toBe(
-      at(12, 5, 11),
-    );
-  });
-
-  test('keeps to its window, over midnight too', () => {
-    expect(nextRun({ ...daily, window: night }, undefined, start)).toBe(at(22, 5));
-    expect(nextRun({ ...daily, window: { from: 13 * 60, to: 13 * 60 + 8 } }, undefined, start)).toBe(
-      at(13, 1),
-    );
-    expect(windowEnd(night, at(23))).toBe(at(4, 0, 11));
-    expect(windowEnd(night, at(3, 59))).toBe(at(4));
-    expect(windowEnd(night, at(4))).toBeUndefined();
-    expect(windowEnd({ from: 0, to: 24 * 60 }, at(5))).toBe(at(0, 0, 11));
-    const stopped: LastRun = { startedAt: at(23, 0, 9), isComplete: false };
-    expect(nextRun({ ...daily, window: night }, stopped, { ...start, startedAt: at(1, 0, 1) })).toBe(
-      at(22, 5),
-    );
-  });
-
-  test('is never in the past of its window, and never outside of it', () => {
-    const minute = fc.integer({ min: 0, max: 24 * 60 - 1 });
-    fc.assert(
-      fc.property(
-        fc.record({ from: minute, to: minute }).filter(({ from, to }) => from !== to),
-        fc.integer({ min: 1, max: 40 * 24 * HOUR }),
-        fc.integer({ min: 0, max: 60 * 24 * HOUR }),
-        fc.double({ min: 0, max: 1, noNaN: true }),
-        fc.option(fc.record({ ago: fc.integer({ min: 0, max: 90 * 24 * HOUR }), isComplete: fc.boolean() }), {
-          nil: undefined,
-        }),
-        (window, intervalMs, since, chance, last) => {
-          const startedAt = at(0, 0, 1);
-          const now = startedAt + since;
-          const run =
-            last === undefined ? undefined : { startedAt: now - last.ago, isComplete: last.isComplete };
-          const due = nextRun({ intervalMs, window }, run, { startedAt, chance, now });
-          expect(due).toBeGreaterThanOrEqual(now);
-          expect(windowEnd(window, due)).toBeGreaterThan(due);
-        },
-      ),
-      { numRuns: 300 },
-    );
-  });
-});
+import { untilHolds } from '../harness/waiting.ts';
 
 /** A job that runs until it is told how it ends. */
 function fakeJobs() {
@@ -88,26 +25,32 @@ function fakeJobs() {
     stopped: boolean;
   }[] = [];
   const lines: string[] = [];
-  const write = (message: string, fields: object = {}) =>
-    void lines.push(`${message} ${JSON.stringify(fields)}`);
-  const log = { debug: () => undefined, info: write, warn: write, error: write };
-  const board = new JobBoard((job, _options, event) => {
-    const { promise: outcome, resolve: end } = Promise.withResolvers<JobOutcome>();
-    const run = { job, end, event, stopped: false };
-    runs.push(run);
-    const stop = () => {
-      run.stopped = true;
-      end({ kind: 'stopped', message: 'stopped' });
-    };
-    return Promise.resolve({ pid: 1, outcome, stop, kill: stop });
-  }, log);
+  const write =
+    (level: string) =>
+    (message: string, fields: object = {}) =>
+      void lines.push(`${level} ${message} ${JSON.stringify(fields)}`);
+  const log = { debug: () => undefined, info: write('info'), warn: write('warn'), error: write('error') };
+  const board = new JobBoard(
+    (job, _options, event) => {
+      const { promise: outcome, resolve: end } = Promise.withResolvers<JobOutcome>();
+      const run = { job, end, event, stopped: false };
+      runs.push(run);
+      const stop = () => {
+        run.stopped = true;
+        end({ kind: 'stopped', message: 'stopped' });
+      };
+      return Promise.resolve({ pid: 1, outcome, stop, kill: stop });
+    },
+    log,
+    onlyTells,
+  );
   return { runs, lines, board };
 }
 
 describe('the board', () => {
   test('has one run of a kind, any number of watchers, one line for each run', async () => {
     const { runs, lines, board } = fakeJobs();
-    const first = board.start('gc', { dryRun: true }, 'command');
+    const first = board.start('gc', { graceMs: 5 }, 'command');
     const again = board.start('gc', {}, 'schedule');
     expect([first?.isNew, again?.isNew]).toEqual([true, false]);
     expect(again?.run).toBe(first?.run);
@@ -120,20 +63,64 @@ describe('the board', () => {
     leave?.();
     void runs[0]?.event({ kind: 'items', items: [{ what: 'blob' }] });
     expect(seen).toEqual(['a progress', 'b progress', 'b items']);
-    expect(board.status().running).toMatchObject([
+    expect((await board.status()).running).toMatchObject([
       { job: 'gc', by: 'command', pid: 1, progress: { done: 3 } },
     ]);
     runs[0]?.end({ kind: 'done', summary: { blobs: 2 } });
     expect(await first?.run.ended).toMatchObject({ outcome: { kind: 'done' } });
     await delay(1);
-    expect(board.status()).toMatchObject({ running: [], ended: [{ job: 'gc', options: { dryRun: true } }] });
-    expect(lines).toEqual([expect.stringMatching(/^upkeep is done .*"job":"gc","by":"command".*"blobs":2/)]);
+    expect(await board.status()).toMatchObject({
+      running: [],
+      ended: [{ job: 'gc', options: { graceMs: 5 } }],
+    });
+    expect(lines).toEqual([
+      expect.stringMatching(/^info upkeep is done .*"job":"gc","by":"command".*"blobs":2/),
+    ]);
     const other = board.start('scrub', {}, 'command');
     await board.close();
     expect(await other?.run.ended).toMatchObject({
       outcome: { kind: 'stopped', message: 'the server ends' },
     });
     expect(board.start('gc', {}, 'command')).toBeUndefined();
+  });
+
+  test('what only tells is not shown as the last run, nor logged as upkeep that failed', async () => {
+    const { runs, lines, board } = fakeJobs();
+    const ends: JobOutcome[] = [
+      { kind: 'done', summary: { deleted: 2 } },
+      { kind: 'done', summary: { goes: 1, dryRun: true } },
+      { kind: 'failed', message: 'typo: there is no such repository' },
+    ];
+    const asked = [{ dryRun: false }, { dryRun: true }, { dryRun: false, explain: true, repository: 'typo' }];
+    for (const [index, outcome] of ends.entries()) {
+      const started = board.start('retention', asked[index], 'command');
+      await delay(1);
+      expect((await board.status()).running).toMatchObject([{ job: 'retention', options: asked[index] }]);
+      runs[index]?.end(outcome);
+      // Who asked is told all the same.
+      expect(await started?.run.ended).toMatchObject({ outcome });
+      await delay(1);
+      expect(await board.status()).toMatchObject({
+        running: [],
+        ended: [{ outcome: { summary: { deleted: 2 } } }],
+      });
+    }
+    expect(lines).toEqual([
+      expect.stringMatching(/^info upkeep is done .*"deleted":2/),
+      expect.stringMatching(/^info upkeep is done .*"dryRun":true/),
+      expect.stringMatching(/^info what was asked of upkeep could not be told .*"reason":"typo: /),
+    ]);
+    // A real run that fails is, whatever it was asked.
+    for (const options of [undefined, 'explain', { dryRun: 'yes' }, { explain: false }]) {
+      lines.length = 0;
+      board.start('retention', options, 'command');
+      await delay(1);
+      runs.at(-1)?.end({ kind: 'failed', message: 'broken' });
+      await delay(1);
+      expect((await board.status()).ended).toMatchObject([{ outcome: { message: 'broken' } }]);
+      expect(lines).toEqual([expect.stringMatching(/^error upkeep failed .*"error":"broken"/)]);
+    }
+    await board.close();
   });
 
   test('a watcher that reads slowly slows the run, and no other', async () => {
@@ -156,37 +143,54 @@ describe('the board', () => {
 test('the schedule leaves to others what runs there, waits while it must not run, and does not repeat what was cancelled', async () => {
   const { runs, board } = fakeJobs();
   const notes = new Map<string, LastRun>();
+  let completed = 0;
   let paused = true;
-  const end = runSchedule({
-    jobs: [{ job: 'gc', options: {}, timetable: { intervalMs: 20 } }],
+  const next: (number | undefined)[] = [];
+  let jobs: ScheduledJob[] = [{ job: 'gc', options: {}, timetable: { intervalMs: 20 } }];
+  const schedule = new Schedule({
+    jobs: () => jobs,
     lastRun: (job) => Promise.resolve(notes.get(job)),
-    noteRun: (job, run) => Promise.resolve(void notes.set(job, run)),
+    noteRun: (job, run) => {
+      if (run.isComplete) completed += 1;
+      return Promise.resolve(void notes.set(job, run));
+    },
     start: (job, options) => board.start(job, options, 'schedule')?.run,
     isPaused: () => paused,
+    onNext: (_job, at) => void next.push(at),
     onFailure: (_job, error) => {
       throw error;
     },
   });
-  const until = async (holds: () => boolean) => {
-    for (const limit = Date.now() + 10_000; !holds(); await delay(2))
-      if (Date.now() > limit) throw new Error('never');
-  };
   try {
     await delay(60);
     expect(runs).toHaveLength(0);
+    expect(next.some((at) => at !== undefined && Math.abs(at - Date.now()) < 60_000)).toBe(true);
+    expect(next).toContain(undefined);
     paused = false;
-    await until(() => runs.length === 1);
+    await untilHolds(() => runs.length === 1);
     expect(notes.get('gc')).toMatchObject({ isComplete: false });
     runs[0]?.end({ kind: 'busy', message: 'elsewhere' });
-    await until(() => runs.length === 2);
+    await untilHolds(() => runs.length === 2);
     expect(notes.get('gc')).toMatchObject({ isComplete: false });
     runs[1]?.end({ kind: 'done', summary: {} });
-    await until(() => notes.get('gc')?.isComplete === true);
-    await until(() => runs.length === 3);
+    await untilHolds(() => runs.length === 3);
+    expect(completed).toBe(1);
     board.find('gc')?.stop('it was cancelled');
-    await until(() => notes.get('gc')?.isComplete === true);
+    await untilHolds(() => completed === 2);
+    // What is as it was goes on, what is no more is not begun again, and what is new is begun.
+    jobs = [...jobs, { job: 'scrub', options: {}, timetable: { intervalMs: 20 } }];
+    schedule.renew();
+    await untilHolds(() => runs.length === 5);
+    expect(board.running.map(({ job }) => job).sort()).toEqual(['gc', 'scrub']);
+    jobs = [{ job: 'scrub', options: {}, timetable: { intervalMs: 3_600_000 } }];
+    schedule.renew();
+    expect(next.at(-1)).toBeUndefined();
+    for (const run of runs.slice(3)) run.end({ kind: 'done', summary: {} });
+    await untilHolds(() => board.running.length === 0);
+    await delay(60);
+    expect(runs).toHaveLength(5);
   } finally {
-    end();
+    schedule.end();
     await board.close();
   }
 });

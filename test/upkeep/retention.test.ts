@@ -87,7 +87,7 @@ describe('retention', () => {
     ];
     const wouldGo = await store.apply(rules, { dryRun: true });
     expect(wouldGo.gone).toEqual(['build-1', 'build-2', 'build-3', 'build-4', 'build-5', 'pr-1']);
-    expect(wouldGo.summary).toEqual({ repositories: 1, tags: 18, goes: 6 });
+    expect(wouldGo.summary).toEqual({ repositories: 1, tags: 18, goes: 6, dryRun: true });
     expect(await store.tags()).toHaveLength(18);
     const { gone, summary, items } = await store.apply(rules);
     expect([gone, summary]).toEqual([wouldGo.gone, { repositories: 1, tags: 18, deleted: 6 }]);
@@ -151,7 +151,7 @@ describe('retention', () => {
       [old]: [true, 'rule 1, untagged 7d: no tag leads to it; the collector removes it when it runs'],
       [recent]: [undefined, 'rule 1, untagged 7d: no tag leads to it; the collector removes it in 5d'],
     });
-    expect(summary).toEqual({ repositories: 1, tags: 1, goes: 0, untagged: 2 });
+    expect(summary).toEqual({ repositories: 1, tags: 1, goes: 0, untagged: 2, dryRun: true });
     expect((await store.apply(rules, { dryRun: true })).items).toHaveLength(2);
     expect((await store.apply(rules)).items).toEqual([]);
     for (const tag of [undefined, tagOf('none')]) {

@@ -15,7 +15,9 @@ import type { LocalRegistry } from '../../src/store/local-registry.ts';
 import type { Subject } from '../drivers/subject.ts';
 import { randomBytes } from '../harness/random-bytes.ts';
 import { ABSENT, indexBytes, OCI_INDEX, pushBlob, pushImage, sha256 } from '../store/content.ts';
-import { refusalOf, STORAGES, tagOf } from '../store/subject.ts';
+import { nameOf, refusalOf, STORAGES, tagOf } from '../store/subject.ts';
+import { linkBytes } from '../../src/store/objects.ts';
+import { describeItem } from '../../src/cli/job-report.ts';
 import { tagOfManifest } from '../../src/upkeep/scrub-whereabouts.ts';
 import { APP, contextOf, damage, openRegistry, scrubbed, snapshot } from './scrubbing.ts';
 
@@ -149,6 +151,11 @@ for (const [kind, open] of Object.entries(STORAGES)) {
         'dangling tag: removed',
       ]);
       expect(await app.tags.resolve(tagOf('v1'))).toBe(image.digest);
+      // What a deletion that was killed leaves: the link has gone, the bytes and the tag are there.
+      const half = await pushImage(app, ['half']);
+      await driver.delete([revisionLinkKey(APP, half.digest)]);
+      expect((await scrubbed(driver)).told).toEqual(['dangling tag']);
+      expect((await scrubbed(driver, { repair: true })).told).toEqual(['dangling tag: removed']);
       // Deleted on purpose or not: nothing brings it back but a push.
       await app.manifests.delete(child.digest);
       await app.blobs.delete(sha256('one'));
@@ -240,4 +247,16 @@ test('the tag of a manifest is found through nested indexes, and a circle of the
   const tools = { ...contextOf(driver), name: APP };
   expect(await tagOfManifest(tools, child, read)).toBe(tagOf('v1'));
   expect(await tagOfManifest(tools, other, read)).toBeUndefined();
+});
+
+test('of all repositories that have what is damaged each is named, up to a number', async () => {
+  const driver = new MemoryDriver();
+  await pushImage(openRegistry(driver).repository(APP), ['v1'], { layers: ['one'] });
+  const names = Array.from({ length: 102 }, (_, index) => nameOf(`many/r${String(index).padStart(3, '0')}`));
+  for (const name of names) await driver.write(layerLinkKey(name, sha256('one')), linkBytes(sha256('one')));
+  await damage(driver, sha256('one'), () => Buffer.from('two'));
+  const { items } = await scrubbed(driver);
+  const found = items.find(({ what }) => what === 'wrong digest') ?? { what: 'none' };
+  expect(found).toMatchObject({ repositories: [APP, ...names.slice(0, 99)], moreRepositories: 3 });
+  expect(describeItem(found)).toContain(` repositories ${APP}, many/r000, many/r001 and 100 more`);
 });

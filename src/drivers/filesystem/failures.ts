@@ -17,6 +17,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENOTDIR: 'there is a file where a folder is needed',
   EEXIST: 'there is a file where a folder is needed',
   EISDIR: 'there is a folder where a file is needed',
+  EXDEV:
+    'it is on another file system than the folder that everything is written in first: only the whole root directory, or `docker` in it, can be on another disk',
   ENOENT: 'its folder is removed again and again while it is written',
 };
 

@@ -6,22 +6,23 @@ import {
   openAsBlob,
   openSync,
   readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
   unlinkSync,
   utimesSync,
   write,
   writeSync,
 } from 'node:fs';
-import { rm, unlink } from 'node:fs/promises';
+import { unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import {
+  type Alias,
   type Appends,
   type AppendWriter,
   type Change,
   type Commits,
+  type DeleteOptions,
+  type FindsAliases,
+  type FindsLost,
   firstAfter,
   bodyChunks,
   type ListOptions,
@@ -42,12 +43,12 @@ import { openAppend } from './append-writer.ts';
 import { commitChanges } from './commit.ts';
 import { makeDirectory, syncDirectories, syncFile } from './durability.ts';
 import { codeOf, isAbsent, storageError, systemFailure } from './failures.ts';
-import { entriesInKeyOrder, SortedDirectories } from './listing.ts';
-import { placeFile, placeNewFile } from './placing.ts';
-import { sweepTemporary, temporaryName } from './temporary.ts';
-
-/** Where files are written before they get their names, below the driver's own folder. */
-const TEMPORARY = 'tmp';
+import { FolderLinks } from './folder-links.ts';
+import { entriesInKeyOrder, entryStats, SortedDirectories } from './listing.ts';
+import { lostFolder } from './lost-folders.ts';
+import { checkSize, placeFile, placeNewFile } from './placing.ts';
+import { discard, pruneFolders, removeTree } from './removal.ts';
+import { sweepTemporary, TEMPORARY, temporaryName } from './temporary.ts';
 
 /** Bytes from which on a file is removed in another thread. */
 const LARGE = 1024 * 1024;
@@ -64,12 +65,23 @@ const FILE_SLICE = Symbol.for('entrepot.fileSlice');
 const SAFE_KEY = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\0]+$/;
 
 export class FilesystemDriver
-  implements StorageDriver, Appends, Moves, Commits, ReadsSmall, ListsNames, LocalFiles, Touches
+  implements
+    StorageDriver,
+    Appends,
+    Moves,
+    Commits,
+    ReadsSmall,
+    ListsNames,
+    LocalFiles,
+    Touches,
+    FindsAliases,
+    FindsLost
 {
   readonly #root: string;
   readonly #own: string;
   readonly #temporary: string;
   readonly #directories = new SortedDirectories();
+  readonly #links: FolderLinks;
 
   /**
    * `root` is an absolute path. `own` is the driver's own folder below it, which no listing shows; it must be in one
@@ -79,6 +91,7 @@ export class FilesystemDriver
     this.#root = root;
     this.#own = own;
     this.#temporary = join(root, own, TEMPORARY);
+    this.#links = new FolderLinks(root);
   }
 
   /**
@@ -242,13 +255,23 @@ export class FilesystemDriver
   async move(from: string, to: string, options: { readonly volatile?: boolean } = {}): Promise<void> {
     const source = this.#path(from);
     const target = this.#path(to);
+    // Looked at once: by the time that the error is here, somebody else may have moved it back.
+    let isMissing = false;
+    const exists = (): boolean => {
+      isMissing = this.#fileStats(from) === undefined;
+      return !isMissing;
+    };
     try {
-      const changed = placeFile(source, target, () => this.#fileStats(from) !== undefined);
-      if (dirname(source) !== dirname(target)) this.#prune(dirname(source));
-      if (options.volatile !== true) await syncDirectories(changed);
+      const changed = placeFile(source, target, exists);
+      const left = dirname(source) === dirname(target) ? [] : pruneFolders(this.#root, [dirname(source)]);
+      if (options.volatile === true) return;
+      // The new name first, that no power cut leaves neither.
+      await syncDirectories(changed);
+      await syncDirectories(left);
     } catch (error) {
-      if (isAbsent(error) && this.#fileStats(from) === undefined) throw new ObjectNotFound(from);
-      throw systemFailure(error, target);
+      if (!isMissing) throw systemFailure(error, target);
+      pruneFolders(this.#root, [dirname(target)]);
+      throw new ObjectNotFound(from);
     }
   }
 
@@ -258,6 +281,19 @@ export class FilesystemDriver
 
   names(prefix: string): readonly string[] | Promise<readonly string[]> {
     return this.#directories.names(`${this.#root}/${prefix}`);
+  }
+
+  aliasOf(prefix: string, within: string): Alias | undefined {
+    return this.#links.aliasOf(prefix, within);
+  }
+
+  realPrefix(prefix: string, within: string): string {
+    return this.#links.realPrefix(prefix, within);
+  }
+
+  /** An object is looked for in its folder: a link in its own place is no object. */
+  lostAt(keyOrPrefix: string): StorageFailure | undefined {
+    return lostFolder(this.#root, `${this.#root}/${keyOrPrefix.slice(0, keyOrPrefix.lastIndexOf('/'))}`);
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncIterable<ObjectInfo> {
@@ -282,7 +318,7 @@ export class FilesystemDriver
     for (let index = last === '' ? 0 : firstAfter(names, last); index < names.length; index += 1) {
       const key = `${prefix}${names[index] ?? ''}`;
       if (key === this.#own) continue;
-      const stats = statSync(`${this.#root}/${key}`, { throwIfNoEntry: false });
+      const stats = entryStats(`${this.#root}/${key}`);
       if (stats === undefined) continue;
       if (stats.isDirectory()) yield { key: `${key}/`, size: 0, modified: 0 };
       else yield { key, size: stats.size, modified: stats.mtimeMs };
@@ -303,21 +339,25 @@ export class FilesystemDriver
     }
   }
 
-  async delete(keys: readonly string[], options: { readonly volatile?: boolean } = {}): Promise<void> {
-    const changed = new Set<string>();
+  async delete(keys: readonly string[], options: DeleteOptions = {}): Promise<void> {
+    const left = new Set<string>();
+    let failure: unknown;
     for (const key of keys) {
       const tree = key.endsWith('/');
       const path = this.#path(tree ? key.slice(0, -1) : key);
       try {
         if (tree) await removeTree(path);
+        else if (options.small === true) unlinkSync(path);
         else await this.#remove(key, path);
       } catch (error) {
         if (isAbsent(error)) continue;
-        throw storageError(error, key, path);
+        failure = storageError(error, key, path);
+        break;
       }
-      if (options.volatile !== true) changed.add(this.#prune(dirname(path)));
+      if (options.volatile !== true) left.add(dirname(path));
     }
-    await syncDirectories(changed);
+    await syncDirectories(pruneFolders(this.#root, left));
+    if (failure !== undefined) throw failure as Error;
   }
 
   /** Freeing a large file's blocks takes the disk's time, so that is left to another thread. */
@@ -325,20 +365,6 @@ export class FilesystemDriver
     const size = this.#fileStats(key)?.size ?? 0;
     if (size < LARGE) unlinkSync(path);
     else await unlink(path);
-  }
-
-  /** Removes the directories that a deletion left empty; returns the first that stays. */
-  #prune(directory: string): string {
-    let at = directory;
-    while (at.length > this.#root.length) {
-      try {
-        rmdirSync(at);
-      } catch {
-        return at;
-      }
-      at = dirname(at);
-    }
-    return at;
   }
 
   /** Whether the root can be written to; the message of what is thrown says why not. @throws StorageFailure */
@@ -351,28 +377,4 @@ export class FilesystemDriver
       throw storageError(error, this.#own, this.#root);
     }
   }
-}
-
-/** Removes a half-written file. What cannot be removed is swept later; that must not hide why the write failed. */
-function discard(temporary: string): void {
-  try {
-    rmSync(temporary, { force: true });
-  } catch {
-    // See above.
-  }
-}
-
-/** An empty folder, which is what most sessions leave, goes at once. */
-async function removeTree(path: string): Promise<void> {
-  try {
-    rmdirSync(path);
-  } catch (error) {
-    if (isAbsent(error)) return;
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
-function checkSize(size: number, expected: number | undefined): void {
-  if (expected !== undefined && expected !== size)
-    throw new Error(`expected ${expected} bytes to store, got ${size}`);
 }

@@ -4,7 +4,7 @@
  */
 import { readdirSync, type Stats, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { isAbsent, systemFailure } from './failures.ts';
+import { codeOf, isAbsent, systemFailure } from './failures.ts';
 
 /** Names kept over all directories, each directory counted as a few more; some 100 bytes each. */
 const MAX_NAMES = 200_000;
@@ -79,11 +79,16 @@ const NONE: readonly string[] = [];
 
 /** A path that leads through a file, or to one, has no names. */
 function directoryStats(path: string): Stats | undefined {
+  const stats = entryStats(path);
+  return stats?.isDirectory() === true ? stats : undefined;
+}
+
+/** Of a file or a folder, also one that a symbolic link leads to; undefined where nothing is, or links go in a circle. */
+export function entryStats(path: string): Stats | undefined {
   try {
-    const stats = statSync(path, { throwIfNoEntry: false });
-    return stats?.isDirectory() === true ? stats : undefined;
+    return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
-    if (isAbsent(error)) return undefined;
+    if (isAbsent(error) || codeOf(error) === 'ELOOP') return undefined;
     throw systemFailure(error, path);
   }
 }

@@ -50,3 +50,9 @@ function inFolder(target: string, work: () => void, sourceExists: () => boolean)
     }
   }
 }
+
+/** @throws Error where it is known how many bytes there should be, and there are others */
+export function checkSize(size: number, expected: number | undefined): void {
+  if (expected !== undefined && expected !== size)
+    throw new Error(`expected ${expected} bytes to store, got ${size}`);
+}

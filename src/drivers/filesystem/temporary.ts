@@ -6,6 +6,9 @@ import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isRunning, PROCESS } from '../../process-identity.ts';
 
+/** Where files are written before they get their names, below the driver's own folder. */
+export const TEMPORARY = 'tmp';
+
 /** Older leftovers of other machines are removed; in milliseconds. A file still written to is younger. */
 const ABANDONED_AFTER = 3600_000;
 
