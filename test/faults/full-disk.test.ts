@@ -20,6 +20,12 @@ import { childrenOf } from './worker-pids.ts';
 
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 
+/** Nothing is made but by requests: the last entries of the disk are counted. */
+const QUIET = {
+  admin: { socket: 'off' },
+  storage: { maintenance: { uploadpurging: { enabled: false } } },
+};
+
 let workspace: Workspace;
 let disk: Tmpfs;
 let registry: RunningRegistry;
@@ -27,7 +33,7 @@ let workers: readonly number[] = [];
 beforeAll(async () => {
   workspace = await createWorkspace('full');
   disk = await mountTmpfs(await workspace.folder('disk'), '16m,nr_inodes=1000');
-  registry = await startEntrepot({ dataDirectory: disk.path, workers: 2 });
+  registry = await startEntrepot({ dataDirectory: disk.path, workers: 2, config: QUIET });
   workers = childrenOf(registry.pid);
 });
 afterAll(async () => {
