@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { exchange, RawClient } from './raw-client.ts';
-import { cleanUp, RUNTIMES, start, stop, type Subject, temporaryFolder } from './subject.ts';
+import { cleanUp, RUNTIMES, start, stop, type Subject, temporaryFolder, untilAsked } from './subject.ts';
 import { eventually } from '../harness/waiting.ts';
 
 afterAll(cleanUp);
@@ -155,8 +155,9 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
     test('a client that leaves before the answer aborts the signal', async () => {
       const before = await events();
       const client = open();
-      client.send('GET /slow?ms=3000 HTTP/1.1\r\nHost: h\r\n\r\n');
-      await delay(100);
+      const times = subject.lines.filter(({ asked }) => asked === '/slow').length;
+      client.send('GET /slow?ms=60000 HTTP/1.1\r\nHost: h\r\n\r\n');
+      await untilAsked(subject, '/slow', times + 1);
       client.destroy();
       await eventually('the events', events, ({ aborted }) => aborted > before.aborted);
     });

@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { alternativeNames } from '../../src/server/alternative-names.ts';
 import type { ClientAuth, TlsOptions } from '../../src/server/listener.ts';
 import { run } from '../harness/tools.ts';
-import { cleanUp, type Line, RUNTIMES, start, stop, type Subject, temporaryFolder } from './subject.ts';
+import {
+  cleanUp,
+  type Line,
+  RUNTIMES,
+  start,
+  stop,
+  type Subject,
+  temporaryFolder,
+  untilAsked,
+} from './subject.ts';
 
 let folder: string;
 
@@ -148,7 +157,7 @@ describe.each(RUNTIMES.map((runtime) => [runtime] as const))('%s', (runtime) => 
     );
     expect(twice).toBe('100000000 1\n100000000 0\n');
     const slow = ask(subject, '/slow?ms=3000', 'builder');
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await untilAsked(subject, '/slow');
     subject.kill('SIGTERM');
     expect(await slow).toBe('slow');
     expect((await subject.exited).code).toBe(0);

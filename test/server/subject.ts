@@ -46,6 +46,11 @@ export async function cleanUp(): Promise<void> {
   bundled = undefined;
 }
 
+/** Waits until so many requests of this path (`/slow` or `/stream`) have reached the handler since the start. */
+export async function untilAsked(subject: Subject, path: string, times = 1): Promise<void> {
+  await subject.line(() => subject.lines.filter(({ asked }) => asked === path).length >= times);
+}
+
 /** Ends one subject and waits until it is gone. */
 export async function stop(subject: Subject): Promise<void> {
   subject.kill('SIGKILL');

@@ -5,7 +5,7 @@ import { restartPause } from '../../src/server/worker-slot.ts';
 import { run } from '../harness/tools.ts';
 import { untilHolds } from '../harness/waiting.ts';
 import { RawClient } from './raw-client.ts';
-import { cleanUp, launch, type Line, RUNTIMES, start, stop, type Subject } from './subject.ts';
+import { cleanUp, launch, type Line, RUNTIMES, start, stop, type Subject, untilAsked } from './subject.ts';
 
 afterAll(cleanUp);
 
@@ -38,10 +38,11 @@ const says =
     String(line['message']).includes(text);
 
 /** A download of much more than the kernel buffers, whose reader has not read yet. */
-function slowDownload(subject: Subject, chunks = 64): RawClient {
+async function slowDownload(subject: Subject): Promise<RawClient> {
   const client = new RawClient({ port: subject.port, host: '127.0.0.1' });
   client.socket.pause();
-  client.send(`GET /stream?chunks=${chunks}&bytes=1000000 HTTP/1.1\r\nHost: h\r\n\r\n`);
+  client.send(`GET /stream?chunks=64&bytes=1000000 HTTP/1.1\r\nHost: h\r\n\r\n`);
+  await untilAsked(subject, '/stream');
   return client;
 }
 
@@ -127,8 +128,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
     async (signal) => {
       const subject = await start(runtime, { workers: 2, drainTimeoutMs: 30_000 });
       const workers = await workersOf(subject);
-      const client = slowDownload(subject);
-      await delay(200);
+      const client = await slowDownload(subject);
       subject.kill(signal);
       await subject.line(says(signal));
       // One that comes in the moment of the drain may be left waiting by Node 20.
@@ -157,8 +157,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
 
   test('a request that takes longer than the drain timeout is cut, and that is logged', async () => {
     const subject = await start(runtime, { drainTimeoutMs: 300 });
-    const client = slowDownload(subject);
-    await delay(200);
+    const client = await slowDownload(subject);
     subject.kill('SIGTERM');
     await subject.line(says('was killed'));
     expect((await subject.exited).code).toBe(0);
@@ -171,8 +170,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
   ] as const)('a second %s ends at once, one that follows at its heels is the same', async (signal, code) => {
     const subject = await start(runtime, { drainTimeoutMs: 600_000 });
     const [worker] = await workersOf(subject, 1);
-    const client = slowDownload(subject);
-    await delay(200);
+    const client = await slowDownload(subject);
     subject.kill(signal);
     await subject.line(says(signal));
     subject.kill(signal);
@@ -195,8 +193,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
   test('SIGHUP replaces the workers while a download and requests go on', async () => {
     const subject = await start(runtime, { workers: 2 });
     const before = await workersOf(subject, 40);
-    const client = slowDownload(subject);
-    await delay(200);
+    const client = await slowDownload(subject);
     let answered = 0;
     let failed = 0;
     const over = new AbortController();

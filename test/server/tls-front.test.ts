@@ -2,11 +2,10 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect as connectPlain, createServer as createNetServer } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import { ConnectionLimits } from '../../src/server/connection-limits.ts';
 import type { TlsOptions } from '../../src/server/listener.ts';
-import { cleanUp, RUNTIMES, type Runtime, start, stop, type Subject } from './subject.ts';
+import { cleanUp, RUNTIMES, type Runtime, start, stop, type Subject, untilAsked } from './subject.ts';
 import { closed, openBare, openTls, received, tlsWithClients } from './tls-client.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -95,7 +94,7 @@ test.concurrent.each([...RUNTIMES])(
     await received(idle, /x{12345}/);
     const answer = closed(busy);
     busy.write('GET /slow?ms=3000 HTTP/1.1\r\nHost: h\r\n\r\n');
-    await delay(500);
+    await untilAsked(subject, '/slow');
     subject.kill('SIGTERM');
     expect(await answer).toEndWith('slow');
     expect((await subject.exited).code).toBe(0);
