@@ -1,5 +1,7 @@
 /** What the supervisor does beside serving: upkeep, and what commands ask of it. A part of the composition root. */
-import { AdminSocketUnavailable, listenForAdmin } from './admin/admin-socket.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Socket } from 'node:net';
+import { type AdminSocket, AdminSocketUnavailable, listenForAdmin } from './admin/admin-socket.ts';
 import { answerAdmin } from './admin/desk.ts';
 import { JobBoard, type StartJob } from './admin/job-board.ts';
 import { ReadOnlySwitch } from './admin/read-only-switch.ts';
@@ -27,17 +29,21 @@ export interface Administration {
   renew(): void;
 }
 
+/** How long a start waits for the first try to listen for commands, in milliseconds. */
+const FIRST_TRY = 2_000;
+
 /** How often it is tried to listen for commands where another server does, in milliseconds. */
 const LISTEN_AGAIN = 30_000;
 
 /**
- * Begins upkeep by schedule, and listens for commands. Each job starts with the configuration in force. Not for what is in
+ * Begins upkeep by schedule, and answers commands until it is closed. Each job starts with the configuration in force. Not for what is in
  * memory, which only its worker knows.
  */
 export function administer(
   inForce: Pick<ConfigInForce, 'config' | 'look'>,
   objects: Objects,
   workers: Workers,
+  commands: CommandSocket,
   log: Logger,
 ): Administration {
   const { config } = inForce;
@@ -73,7 +79,7 @@ export function administer(
     onFailure: (job, error) => log.error('upkeep could not be started', { job, error: String(error) }),
     onNext: (job, at) => next.set(job, at),
   });
-  const closeSocket = keepListening(config, log, (socket) =>
+  commands.answerBy((socket) =>
     answerAdmin(socket, {
       board,
       isJob: isJobName,
@@ -97,30 +103,42 @@ export function administer(
       schedule.end();
       readOnly.stop();
       await board.close();
-      await closeSocket();
+      await commands.close();
     },
   };
 }
 
-/** Listens, and where that cannot be tells why and tries again: the server that has the socket may end first. */
-function keepListening(
-  { admin }: Config,
-  log: Logger,
-  onConnection: Parameters<typeof listenForAdmin>[1],
-): () => Promise<void> {
+/** Where commands come in. */
+export interface CommandSocket {
+  /** Has them answered from now on, also those that have come before. */
+  answerBy(answer: (socket: Socket) => void): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Listens for commands, and where that cannot be tells why and tries again: the server that has the socket may end first.
+ * Resolves when it was tried once: whoever sees the server serve can ask it.
+ */
+export async function listenForCommands({ admin }: Config, log: Logger): Promise<CommandSocket> {
   const { socket: path } = admin;
-  if (path === undefined) return () => Promise.resolve();
-  let closed = false;
+  if (path === undefined) return { answerBy: () => undefined, close: () => Promise.resolve() };
+  const { promise: answerer, resolve: answerBy } = Promise.withResolvers<(socket: Socket) => void>();
+  const onConnection = (socket: Socket): void => {
+    // A client may leave while it waits.
+    socket.on('error', () => undefined);
+    void answerer.then((answer) => answer(socket));
+  };
+  let isClosed = false;
   let told = '';
   let timer: NodeJS.Timeout | undefined;
-  const listen = async (): Promise<Awaited<ReturnType<typeof listenForAdmin>> | undefined> => {
+  const listen = async (): Promise<AdminSocket | undefined> => {
     try {
       return await listenForAdmin(path, onConnection);
     } catch (error) {
       if (!(error instanceof AdminSocketUnavailable)) throw error;
       if (told !== error.message) log.warn(`commands cannot ask this server: ${error.message}`);
       told = error.message;
-      if (!closed) timer = setTimeout(again, LISTEN_AGAIN).unref();
+      if (!isClosed) timer = setTimeout(again, LISTEN_AGAIN).unref();
       return undefined;
     }
   };
@@ -128,11 +146,15 @@ function keepListening(
     listening = listen();
   };
   let listening = listen();
-  return async () => {
-    closed = true;
+  let closed: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    isClosed = true;
     clearTimeout(timer);
     await (await listening)?.close();
   };
+  // A folder that hangs keeps nobody from pulling.
+  await Promise.race([listening, delay(FIRST_TRY, undefined, { ref: false })]);
+  return { answerBy, close: () => (closed ??= close()) };
 }
 
 /** The upkeep of a registry in memory, which only the process that serves it can do. */

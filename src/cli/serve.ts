@@ -1,7 +1,7 @@
 /** `entrepot serve [FILE]`: the supervisor's process. It stays small; the workers load the registry. */
 import { availableParallelism } from 'node:os';
 import { isatty } from 'node:tty';
-import { type Administration, administer } from '../app-admin.ts';
+import { type Administration, administer, type CommandSocket, listenForCommands } from '../app-admin.ts';
 import { loggerFor, openStorage, storageWarnings } from '../app.ts';
 import { keepAcme, prepareAcme } from '../app-acme.ts';
 import { datesOff, openKeysOf, readCertificate } from '../app-certificates.ts';
@@ -75,6 +75,7 @@ export async function serve(
     const told = (): WorkerMessage => ({ config: inForce.config, accountFiles: inForce.accountFiles });
     await inForce.look();
     let away: string | undefined = 'the server starts';
+    let commands: CommandSocket | undefined;
     let upkeep: Administration | undefined;
     let debug: Listener | undefined;
     let upkeepEnded: Promise<void> | undefined;
@@ -94,10 +95,14 @@ export async function serve(
         drainTimeoutMs: config.http.drainTimeoutMs,
         log: (level, message, fields) =>
           log[level](message, Object.fromEntries(Object.entries(fields).map(plain))),
+        async onFree() {
+          if (objects !== undefined) commands = await listenForCommands(config, log);
+        },
         onReady(address: Address, ready: Workers) {
           away = undefined;
           forgetHangUps();
-          if (objects !== undefined) upkeep = administer(inForce, objects, ready, log);
+          if (objects !== undefined && commands !== undefined)
+            upkeep = administer(inForce, objects, ready, commands, log);
           inForce.follow(() => {
             ready.renew(told());
             upkeep?.renew();
@@ -131,6 +136,7 @@ export async function serve(
     } finally {
       await debug?.close();
       await (upkeepEnded ?? upkeep?.close());
+      await commands?.close();
       await use?.end();
     }
   } catch (error) {

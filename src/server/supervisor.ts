@@ -33,6 +33,8 @@ export interface SuperviseOptions {
   /** What a worker has that nobody else has, for messages: SIGHUP replaces none then. */
   readonly onlyInWorker?: string;
   readonly log: SupervisorLog;
+  /** Called once, when the address was found free and before the first worker starts, which waits for it. Must not reject. */
+  readonly onFree?: () => Promise<void>;
   /** Called once, when every worker serves. */
   readonly onReady: (address: Address, workers: Workers) => void;
   /** Called at SIGHUP; workers are replaced when the promise is kept, or after 2 s. Must not reject. */
@@ -87,7 +89,8 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
   // Signals count from now on: one during the start must not leave workers behind.
   const forget = onSignals(end, slots, replacer(slots, options));
   try {
-    await Promise.race([ended, Promise.all(slots.map((slot) => slot.start()))]);
+    await options.onFree?.();
+    if (!over) await Promise.race([ended, Promise.all(slots.map((slot) => slot.start()))]);
     const ask = async (message: unknown) =>
       (await Promise.all(slots.map((slot) => slot.ask(message)))).flat();
     const renew = (message: unknown): void => {
