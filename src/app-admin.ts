@@ -6,7 +6,7 @@ import { answerAdmin } from './admin/desk.ts';
 import { JobBoard, type StartJob } from './admin/job-board.ts';
 import { ReadOnlySwitch } from './admin/read-only-switch.ts';
 import { Schedule } from './admin/schedule.ts';
-import { isJobName, onlyTells, runJob, scheduledJobs, timetables } from './app-upkeep.ts';
+import { hasOnlyTold, isJobName, runJob, scheduledJobs, timetables } from './app-upkeep.ts';
 import type { Upkeep } from './app-debug.ts';
 import { lastRuns, rememberRun } from './app-last-runs.ts';
 import { otherSettings } from './app-settings.ts';
@@ -50,7 +50,7 @@ export function administer(
   // A job keeps the tags that the rules of its own day protect.
   const start: StartJob = (job, options, onEvent) =>
     startJob({ job, options, config: inForce.config }, onEvent);
-  const board = new JobBoard(start, log, onlyTells, {
+  const board = new JobBoard(start, log, hasOnlyTold, {
     remember: (ended) => rememberRun(objects, ended),
     recall: async () => (await lastRuns(objects)).flatMap(({ last }) => last ?? []),
   });
@@ -180,7 +180,7 @@ export function keepUpInMemory(
     });
     return { pid: process.pid, outcome, stop, kill: stop };
   };
-  const board = new JobBoard(begin, log, onlyTells);
+  const board = new JobBoard(begin, log, hasOnlyTold);
   const schedule = new Schedule({
     jobs: () => scheduledJobs(inForce()),
     lastRun: (job) => jobNote(objects, job),

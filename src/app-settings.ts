@@ -19,7 +19,7 @@ function settings({ garbageCollector, retention, scrub, storage, tags, quotas }:
 
 type Setting = keyof ReturnType<typeof settings>;
 
-/** What each job goes by beside the storage, and the option that says otherwise; `usage` is no job, but tells of quotas. */
+/** What each job goes by beside the storage, and the option that says otherwise; `usage` and `delete` are no jobs, but ask as they do. */
 const GOES_BY: Readonly<Record<string, readonly (readonly [Setting, string?])[]>> = {
   gc: [
     ['garbage_collector.grace', 'graceMs'],
@@ -30,6 +30,7 @@ const GOES_BY: Readonly<Record<string, readonly (readonly [Setting, string?])[]>
   scrub: [['scrub.repair', 'repair']],
   uploads: [['storage.maintenance.uploadpurging']],
   usage: [['quotas']],
+  delete: [['tags']],
 };
 
 /** Fingerprints of what a run goes by, by the names of the settings. @param asked what is asked of it */

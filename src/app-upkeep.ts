@@ -1,5 +1,6 @@
 /** The table of jobs, and how one is run: by a process of the server, or by a command. A part of the composition root. */
 import * as v from 'valibot';
+import type { EndedJob } from './admin/messages.ts';
 import type { ScheduledJob } from './admin/schedule.ts';
 import { cachedNames } from './app-proxy.ts';
 import { takesSparseIndexes } from './app-rules.ts';
@@ -189,6 +190,11 @@ const TELLING = v.union([v.object({ dryRun: v.literal(true) }), v.object({ expla
 /** Whether a run of whatever job was asked to tell something, and to do nothing. */
 export function onlyTells(asked: unknown): boolean {
   return v.is(TELLING, asked);
+}
+
+/** Whether a run has told something and done nothing: it is no last run of its job. */
+export function hasOnlyTold({ options, outcome }: Pick<EndedJob, 'options' | 'outcome'>): boolean {
+  return onlyTells(options) || (outcome.kind === 'done' && outcome.summary['dryRun'] === true);
 }
 
 /** Whether a run of the job writes nothing but notes for others, which can be done without. */

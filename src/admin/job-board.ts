@@ -117,18 +117,18 @@ export interface RunMemory {
 export class JobBoard {
   readonly #start: StartJob;
   readonly #log: Logger;
-  readonly #onlyTells: (options: unknown) => boolean;
+  readonly #hasOnlyTold: (ended: EndedJob) => boolean;
   readonly #running = new Map<string, Run>();
   readonly #ended = new Map<string, EndedJob>();
   readonly #memory: RunMemory | undefined;
   readonly #noting = new Set<Promise<void>>();
   #closed = false;
 
-  /** @param onlyTells whether a run with these options does nothing, as a dry run: it is no last run of its job */
-  constructor(start: StartJob, log: Logger, onlyTells: (options: unknown) => boolean, memory?: RunMemory) {
+  /** @param hasOnlyTold whether a run has done nothing, as a dry run: it is no last run of its job */
+  constructor(start: StartJob, log: Logger, hasOnlyTold: (ended: EndedJob) => boolean, memory?: RunMemory) {
     this.#start = start;
     this.#log = log;
-    this.#onlyTells = onlyTells;
+    this.#hasOnlyTold = hasOnlyTold;
     this.#memory = memory;
   }
 
@@ -143,7 +143,7 @@ export class JobBoard {
       .then(async (ended) => {
         this.#running.delete(job);
         this.#tell(ended);
-        if (this.#onlyTells(options) || ended.outcome.kind === 'refused') return;
+        if (this.#hasOnlyTold(ended) || ended.outcome.kind === 'refused') return;
         this.#ended.set(job, ended);
         await this.#memory?.remember(ended);
       })
@@ -187,7 +187,8 @@ export class JobBoard {
   }
 
   /** One line for each run. */
-  #tell({ job, by, seconds, options, outcome }: EndedJob): void {
+  #tell(ended: EndedJob): void {
+    const { job, by, seconds, outcome } = ended;
     const fields: LogFields = { job, by, seconds };
     if (outcome.kind === 'done') this.#log.info('upkeep is done', { ...fields, ...outcome.summary });
     else if (outcome.kind === 'stopped')
@@ -195,7 +196,7 @@ export class JobBoard {
     else if (outcome.kind === 'busy')
       this.#log.debug('upkeep is done elsewhere', { ...fields, reason: outcome.message });
     // Mostly it is asked for what there is not; who asked is told why.
-    else if (this.#onlyTells(options))
+    else if (this.#hasOnlyTold(ended))
       this.#log.info('what was asked of upkeep could not be told', { ...fields, reason: outcome.message });
     else if (outcome.kind === 'refused')
       this.#log.info('upkeep was refused', { ...fields, reason: outcome.message });

@@ -76,8 +76,11 @@ export class ReadOnlySwitch {
     };
   }
 
-  /** When it is fulfilled, the new state is in force in all workers. @returns requests that are under way all the same */
-  change(on: boolean, reason = ''): Promise<number> {
+  /**
+   * When it is fulfilled, the new state is in force in all workers. Without a reason, one that was given before stays.
+   * @returns requests that are under way all the same
+   */
+  change(on: boolean, reason = this.#state?.reason ?? ''): Promise<number> {
     return this.#inTurn(async () => {
       const state = on ? { reason, since: this.#state?.since ?? Date.now() } : undefined;
       // First there, so that workers that start meanwhile find it.

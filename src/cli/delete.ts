@@ -11,7 +11,7 @@ import { StartFailure } from '../start-failure.ts';
 import { changeStorage } from './change-storage.ts';
 import { CommandFailure, type CommandIo, exitCodeOf, processIo } from './command-io.ts';
 import { promptLine } from './prompt-line.ts';
-import { loadForStorage } from './run-job.ts';
+import { differenceOf, loadForStorage } from './run-job.ts';
 
 export interface DeleteFlags {
   readonly dryRun?: boolean | undefined;
@@ -45,6 +45,10 @@ export async function deleteContent(
           'storage.delete.enabled: deletion is disabled in this registry; REGISTRY_STORAGE_DELETE_ENABLED=true allows it for one command',
         );
       }
+      const { dryRun: isTelling = false } = options;
+      const asked = { job: 'delete', options: {}, file: options.file };
+      const difference = await differenceOf(config, asked, { isTelling, mayOnlyRead: isTelling });
+      if (difference !== undefined) io.err(`${difference}\n`);
       await changeStorage(config, 'delete', io, async (storage) => {
         const log = loggerFor(config);
         let quotas: HeldRegistry | undefined;

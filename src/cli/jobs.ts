@@ -3,7 +3,7 @@ import type { EndedJob, ScheduledNext } from '../admin/messages.ts';
 import { CommandFailure, type CommandIo, codeOf, processIo } from './command-io.ts';
 import { formatSeconds, formatTime } from './format.ts';
 import { describeSummary, JobReport } from './job-report.ts';
-import { askRunning, describeRun, loadForStorage, refusalOf, watchJob } from './run-job.ts';
+import { askRunning, describeRun, loadForStorage, otherThanInForce, refusalOf, watchJob } from './run-job.ts';
 import { barLine } from './progress-bar.ts';
 import type { JobFlags } from './upkeep.ts';
 
@@ -18,6 +18,10 @@ export async function jobsStatus(
     const config = await loadForStorage(file, io);
     const conversation = await askRunning(config, { ask: 'status' });
     if (conversation === undefined) throw new CommandFailure(NO_SERVER);
+    if ((await otherThanInForce(config, 'jobs'))?.includes('storage') === true)
+      io.err(
+        `${config.admin.socket ?? ''}: the server that listens there has another storage than ${file ?? 'the configuration'}\n`,
+      );
     for await (const told of conversation.told()) {
       if (told.tell !== 'status') throw new CommandFailure(refusalOf(told));
       const { running, ended, scheduled = [] } = told;

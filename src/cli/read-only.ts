@@ -7,7 +7,7 @@ import { noteReadOnly, readOnlyNote } from '../store/notes.ts';
 import { CommandFailure, type CommandIo, codeOf, processIo } from './command-io.ts';
 import { formatTime } from './format.ts';
 import { EXIT } from './job-report.ts';
-import { askRunning, loadForStorage, refusalOf } from './run-job.ts';
+import { askRunning, loadForStorage, otherThanInForce, refusalOf } from './run-job.ts';
 
 export interface ReadOnlyFlags {
   /** undefined only tells. */
@@ -21,6 +21,11 @@ export interface ReadOnlyFlags {
 export async function readOnly(flags: ReadOnlyFlags, io: CommandIo = processIo()): Promise<number> {
   return codeOf(io, async () => {
     const config = await loadForStorage(flags.file, io);
+    if ((await otherThanInForce(config, 'read-only'))?.includes('storage') === true) {
+      throw new CommandFailure(
+        `${config.admin.socket ?? ''}: the server that listens there has another storage than ${flags.file ?? 'the configuration'}: nothing was done`,
+      );
+    }
     const told = (await bySocket(config, flags)) ?? (await byStorage(config, flags));
     const { readOnly: status, underWay = 0 } = told;
     if (flags.json === true) io.out(`${JSON.stringify(told)}\n`);
@@ -51,11 +56,14 @@ async function bySocket(config: Config, { on, reason }: ReadOnlyFlags): Promise<
 }
 
 /** No server runs here: those of other nodes, and the next one here, take it from the storage. */
-async function byStorage(config: Config, { on, reason = '' }: ReadOnlyFlags): Promise<Answer> {
+async function byStorage(config: Config, { on, reason }: ReadOnlyFlags): Promise<Answer> {
   try {
     const objects = openForUpkeep(config);
     const before = await readOnlyNote(objects);
-    const note = on === true ? { reason, since: before?.since ?? Date.now() } : undefined;
+    const note =
+      on === true
+        ? { reason: reason ?? before?.reason ?? '', since: before?.since ?? Date.now() }
+        : undefined;
     if (on !== undefined) await noteReadOnly(objects, note);
     const now = on === undefined ? before : note;
     const configured = config.storage.readOnly;

@@ -1,12 +1,13 @@
 /** Runs a piece of upkeep by a command: the server that runs does it, and without one it is done here. */
 import { isFull, isUnwritable } from '../drivers/driver.ts';
 import { statSync } from 'node:fs';
+import { SocketForbidden } from '../admin/admin-socket.ts';
 import { askServer, type Conversation } from '../admin/client.ts';
 import type { EndedJob, RunningJob, Told } from '../admin/messages.ts';
 import { loggerFor, openForReading, openForUpkeep } from '../app.ts';
 import { rememberRun } from '../app-last-runs.ts';
 import { settingsOf } from '../app-settings.ts';
-import { isJobName, onlyReads, onlyTells, runJob } from '../app-upkeep.ts';
+import { hasOnlyTold, isJobName, onlyReads, onlyTells, runJob } from '../app-upkeep.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { StartFailure } from '../start-failure.ts';
@@ -65,9 +66,13 @@ export async function askRunning(
   try {
     return await askServer(admin.socket, ask);
   } catch (error) {
-    throw new CommandFailure(`the server cannot be asked: ${(error as Error).message}`);
+    const message = `the server cannot be asked: ${(error as Error).message}`;
+    throw error instanceof SocketForbidden ? new ServerForbidden(message) : new CommandFailure(message);
   }
 }
+
+/** There may be a server, of another user. */
+class ServerForbidden extends CommandFailure {}
 
 /** Runs the job to its end and shows it. @returns the exit code, see `EXIT` @throws CommandFailure */
 export async function runJobCommand(command: JobCommand, io: CommandIo): Promise<number> {
@@ -90,15 +95,13 @@ async function runSomewhere(
   interrupt: Interrupt,
 ): Promise<number> {
   const { job, options, watch = false } = command;
-  const others = (await otherThanInForce(config, job, options)) ?? [];
-  if (others.length > 0) {
-    const differ = `the server that runs goes by other settings (${others.join(', ')}) than ${command.file ?? 'the configuration'}`;
-    if (!onlyTells(options)) {
-      throw new CommandFailure(
-        `${differ} and the environment of this command: nothing was done. Name the file that the server was started with, and set the variables that it has; or start it anew with these`,
-      );
-    }
-    report.note(`${differ}: this is what they would do`);
+  const isTelling = onlyTells(options);
+  const difference = await differenceOf(config, command, {
+    isTelling,
+    mayOnlyRead: isJobName(job) && onlyReads(job, config, options),
+  });
+  if (difference !== undefined) {
+    report.note(difference);
     return doHere(config, command, report, interrupt);
   }
   const conversation = await askRunning(config, { ask: 'run', job, options });
@@ -121,6 +124,32 @@ async function doHere(...run: Parameters<typeof runHere>): Promise<number> {
   } catch (error) {
     if (error instanceof StorageTaken || error instanceof StartFailure)
       throw new CommandFailure(error.message);
+    throw error;
+  }
+}
+
+/**
+ * Looks whether the server that runs goes by the settings of this configuration. What only reads goes by the configuration where
+ * it does not, or where it may not be asked.
+ * @param work whether nothing is done but to tell what would be; whether nothing is written
+ * @returns then what to tell of it; undefined where the server means the same, and where there is none
+ * @throws CommandFailure for all else: nothing was done
+ */
+export async function differenceOf(
+  config: Config,
+  { job, options, file }: Pick<JobCommand, 'job' | 'options' | 'file'>,
+  { isTelling, mayOnlyRead }: { readonly isTelling: boolean; readonly mayOnlyRead: boolean },
+): Promise<string | undefined> {
+  try {
+    const others = (await otherThanInForce(config, job, options)) ?? [];
+    if (others.length === 0) return undefined;
+    const differ = `the server that runs goes by other settings (${others.join(', ')}) than ${file ?? 'the configuration'}`;
+    if (isTelling) return `${differ}: this is what they would do`;
+    throw new CommandFailure(
+      `${differ} and the environment of this command: nothing was done. Name the file that the server was started with, and set the variables that it has; or start it anew with these`,
+    );
+  } catch (error) {
+    if (mayOnlyRead && error instanceof ServerForbidden) return `${error.message}; this is done without it`;
     throw error;
   }
 }
@@ -241,7 +270,7 @@ async function runHere(
   }
   const seconds = Math.round(performance.now() - begun) / 1000;
   const ended: EndedJob = { job, by: 'command', startedAt, seconds, options, outcome };
-  if (!onlyTells(options)) await rememberRun(objects, ended);
+  if (!hasOnlyTold(ended)) await rememberRun(objects, ended);
   return ended;
 }
 

@@ -1,6 +1,16 @@
 /** The settings about logins and rights: `auth` of `registry:2`, and `users`, `groups`, `acl` and `access`, which are ours. */
 import * as v from 'valibot';
-import { anything, duration, flag, listOf, oneOf, secretText, text, textThat } from './scalars.ts';
+import {
+  anything,
+  duration,
+  filledListOf,
+  flag,
+  listOf,
+  oneOf,
+  secretText,
+  text,
+  textThat,
+} from './scalars.ts';
 import { ScalarNode } from './tree.ts';
 
 const MINUTE_MS = 60_000;
@@ -39,8 +49,8 @@ const rule = v.pipe(
       group: v.nullish(text('the name of a group')),
       anonymous: v.nullish(flag()),
       name: v.nullish(text('repository names such as "team/*"')),
-      actions: v.nullish(listOf(oneOf('pull', 'push', 'delete', '*'))),
-      ip: v.nullish(listOf(text('an address or a block such as "10.0.0.0/8"'))),
+      actions: v.nullish(filledListOf(oneOf('pull', 'push', 'delete', '*'))),
+      ip: v.nullish(filledListOf(text('an address or a block such as "10.0.0.0/8"'))),
       deny: v.nullish(flag()),
     },
     'expected a rule of account, group or anonymous with name, actions, and perhaps ip and deny',

@@ -1,6 +1,15 @@
 /** The section `proxy`, as it is written. */
 import * as v from 'valibot';
-import { duration, flag, listOf, secretText, secretTextThat, text, textThat } from './scalars.ts';
+import {
+  duration,
+  filledListOf,
+  flag,
+  listOf,
+  secretText,
+  secretTextThat,
+  text,
+  textThat,
+} from './scalars.ts';
 import { parseDuration } from './durations.ts';
 import type { Findings } from './findings.ts';
 import { type Node, nodeAt, type Path } from './tree.ts';
@@ -79,7 +88,7 @@ const upstream = v.object({
   ttl: v.nullish(duration()),
   tagttl: v.nullish(duration()),
   tags: v.nullish(v.array(v.object({ match: text('a pattern such as "v*"'), ttl: duration() }))),
-  allow: v.nullish(listOf(text('a pattern of names such as "library/*"'))),
+  allow: v.nullish(filledListOf(text('a pattern of names such as "library/*"'))),
   deny: v.nullish(listOf(text('a pattern of names such as "library/*"'))),
   ca: v.nullish(text('the path of a PEM file')),
   insecure: v.nullish(flag()),

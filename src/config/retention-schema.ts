@@ -1,7 +1,7 @@
 /** The section `retention`, as it is written. */
 import * as v from 'valibot';
 import { parseAge } from './durations.ts';
-import { flag, integer, listOf, oneOf, textThat } from './scalars.ts';
+import { filledListOf, flag, integer, listOf, oneOf, textThat } from './scalars.ts';
 import { timetable } from './upkeep-schema.ts';
 
 /** What no name can match was meant in another language of patterns: such a rule would keep nothing. */
@@ -22,7 +22,7 @@ const age = () =>
   });
 
 const keep = v.object({
-  tags: v.nullish(listOf(tagPattern())),
+  tags: v.nullish(filledListOf(tagPattern())),
   except: v.nullish(listOf(tagPattern())),
   newest: v.nullish(integer(1, 1_000_000)),
   by: v.nullish(oneOf('push', 'version')),
@@ -36,9 +36,9 @@ export const retentionSchema = v.object({
   rules: v.nullish(
     v.array(
       v.object({
-        repositories: listOf(repositoryPattern()),
+        repositories: filledListOf(repositoryPattern()),
         except: v.nullish(listOf(repositoryPattern())),
-        delete: v.nullish(listOf(tagPattern())),
+        delete: v.nullish(filledListOf(tagPattern())),
         keep: v.nullish(v.array(keep)),
         untagged: v.nullish(age()),
       }),

@@ -106,6 +106,17 @@ export function listOf<const T extends v.GenericSchema<unknown, unknown>>(item: 
   );
 }
 
+/**
+ * A list of such, of one at least: an empty one is mostly what is left when the last item was taken out, and where it narrows
+ * something down nobody can tell whether nothing or everything is meant.
+ */
+export function filledListOf<const T extends v.GenericSchema<unknown, unknown>>(item: T) {
+  return v.pipe(
+    listOf(item),
+    v.minLength(1, 'the list is empty: name one at least, or leave it out with what it belongs to'),
+  );
+}
+
 /** Whatever JSON can hold. */
 export function anything() {
   return v.pipe(

@@ -1,6 +1,6 @@
 /** The lists `tags.immutable` and `tags.protected`, as they are written. */
 import * as v from 'valibot';
-import { listOf, textThat } from './scalars.ts';
+import { filledListOf, listOf, textThat } from './scalars.ts';
 
 /** What no tag can match was meant in another language of patterns: such a rule would guard nothing. */
 const tagPattern = () =>
@@ -15,8 +15,8 @@ const repositoryPattern = () =>
 
 export const tagRulesSchema = v.array(
   v.object({
-    repositories: v.nullish(listOf(repositoryPattern())),
-    tags: listOf(tagPattern()),
+    repositories: v.nullish(filledListOf(repositoryPattern())),
+    tags: filledListOf(tagPattern()),
     except: v.nullish(listOf(tagPattern())),
   }),
 );

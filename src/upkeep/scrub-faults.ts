@@ -26,6 +26,9 @@ export type FaultKind =
   | 'orphan upload'
   | 'orphan temporary';
 
+/** Of these, what takes up room and damages nothing: uploads are removed when they are next purged. */
+const LEFTOVERS: ReadonlySet<FaultKind> = new Set(['orphan upload', 'orphan temporary']);
+
 /** What is told of a fault beside what it is about. */
 export type Whereabouts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
@@ -55,6 +58,8 @@ export interface Tally {
   manifests: number;
   found: number;
   repaired: number;
+  /** Of what was found, what takes up room and damages nothing, and is still there. */
+  leftovers: number;
   strays: number;
 }
 
@@ -65,6 +70,7 @@ export const NOTHING: Tally = {
   manifests: 0,
   found: 0,
   repaired: 0,
+  leftovers: 0,
   strays: 0,
 };
 
@@ -192,6 +198,7 @@ export class Faults {
     if (this.#repair && mend !== undefined && done === undefined && (await look()) === undefined) return;
     this.tally.found += 1;
     if (done !== undefined) this.tally.repaired += 1;
+    else if (LEFTOVERS.has(what)) this.tally.leftovers += 1;
     this.#say(what, { ...about, ...(done === undefined ? {} : { done }) });
   }
 
@@ -199,7 +206,7 @@ export class Faults {
     const { log, exclusive, report } = this.#context;
     report({ what, ...about });
     // Who runs it without a server reads the report.
-    log[exclusive ? 'debug' : 'warn'](`scrub: ${what}`, about as LogFields);
+    log[exclusive ? 'debug' : LEFTOVERS.has(what) ? 'info' : 'warn'](`scrub: ${what}`, about as LogFields);
   }
 
   async #pause(): Promise<void> {

@@ -282,13 +282,14 @@ class Scrub {
   }
 
   async #summary(complete: boolean): Promise<JobSummary> {
-    const { found, repaired, ...counted } = this.#tools.faults.tally;
+    const { found, repaired, leftovers, ...counted } = this.#tools.faults.tally;
     return {
       complete,
       ...counted,
       found,
       repaired,
-      problems: found - repaired,
+      leftovers,
+      problems: found - repaired - leftovers,
       quarantine: await countQuarantine(this.#tools),
     };
   }

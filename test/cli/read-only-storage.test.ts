@@ -24,6 +24,8 @@ beforeAll(async () => {
   tmpfs = await mountTmpfs(workspace.join('data'), '8m');
   driver = new FilesystemDriver(tmpfs.path, DRIVER_FOLDER);
   driver.prepare();
+  // What a server has left, of which nobody else can see whether it runs.
+  await mkdir(`${tmpfs.path}/_entrepot`, { mode: 0o700 });
   const repository = new LocalRegistry(driver, RULES).repository(nameOf('team/a'));
   await pushImage(repository, ['v1', 'old'], { layers: ['layer'] });
   const { digest } = await pushBlob(repository, 'left by a crash');
@@ -48,6 +50,7 @@ afterAll(async () => {
 });
 
 function check(ended: Awaited<ReturnType<typeof runAll>>, code: string): void {
+  const unasked = `^the server cannot be asked: .*/admin\\.sock: permission denied: .*; this is done without it$`;
   const codes = Object.fromEntries(Object.entries(ended).map(([name, one]) => [name, one.code]));
   expect({ codes, ended }).toMatchObject({
     codes: {
@@ -65,12 +68,16 @@ function check(ended: Awaited<ReturnType<typeof runAll>>, code: string): void {
   for (const name of ['scrub', 'gc --dry-run', 'retention run --dry-run', 'retention explain'])
     expect([name, ended[name]?.err.split('\n')]).toEqual([
       name,
-      [expect.stringMatching(new RegExp(`^the storage can only be read \\(${code}\\): `)), ''],
+      [
+        ...(code === 'EACCES' ? [expect.stringMatching(new RegExp(unasked))] : []),
+        expect.stringMatching(new RegExp(`^the storage can only be read \\(${code}\\): `)),
+        '',
+      ],
     ]);
   expect(ended['scrub']?.out).toContain('repositories 1');
   expect(ended['retention explain']?.out).toMatch(/team\/a:old goes/);
   expect(ended['usage']?.out).toMatch(/^team +1 +2 /m);
-  expect(ended['gc']?.err).toContain(code);
+  expect(ended['gc']?.err).toContain(code === 'EACCES' ? 'permission denied' : code);
 }
 
 test('on a mount that is read-only, and as a user that may only read, what changes nothing is done without a lock', async () => {

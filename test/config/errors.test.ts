@@ -38,6 +38,34 @@ const WRONG: readonly (readonly [line: string, problem: string])[] = [
     'retention: {rules: [{repositories: a, keep: [{tags: a, by: push}]}]}',
     '3:60: retention.rules[0].keep[0].by: needs "newest"',
   ],
+  [
+    'retention: {rules: [{repositories: [], keep: [{tags: a}]}]}',
+    '3:36: retention.rules[0].repositories: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'retention: {rules: [{repositories: a, keep: [{tags: [], newest: 1}]}]}',
+    '3:53: retention.rules[0].keep[0].tags: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'tags: {immutable: [{tags: []}]}',
+    '3:27: tags.immutable[0].tags: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'tags: {protected: [{repositories: [], tags: a}]}',
+    '3:35: tags.protected[0].repositories: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'acl: [{account: a, name: b, actions: []}]',
+    '3:38: acl[0].actions: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'acl: [{account: a, name: b, ip: []}]',
+    '3:33: acl[0].ip: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'proxy: {upstreams: [{name: a, url: "https://a.example", allow: []}]}',
+    '3:64: proxy.upstreams[0].allow: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
   ['retention: {rules: [{keep: []}]}', '3:21: retention.rules[0].repositories: is missing'],
   ['http: {addr: [x]}', '3:14: http.addr: expected a string such as ":5000", found a list'],
   ['http: {addr: {a: b}}', '3:8: http.addr: expected a string such as ":5000", found a map'],

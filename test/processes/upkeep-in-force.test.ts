@@ -26,6 +26,7 @@ beforeAll(async () => {
     'log: {level: info}',
     'garbage_collector: {enabled: false, grace: 1d}',
     'retention: {enabled: false, rules: [{repositories: "ci/*", keep: [{tags: "v*"}]}]}',
+    'tags: {protected: [{repositories: "ci/*", tags: "v*"}]}',
     '',
   ].join('\n');
   await writeFile(configFile, config);
@@ -67,7 +68,6 @@ const tags = async (): Promise<unknown> => (await fetch(`${registry.url}/v2/ci/a
 
 test('a command goes by what the file says when it is given, also where the server has been asked by nobody else', async () => {
   const { configFile } = registry;
-  await untilHolds(async () => (await entrepot('jobs', configFile)).code === 0);
   expect((await entrepot('retention', '--dry-run', configFile)).stdout).toContain('tags 3, goes 2, ');
   await replace('{tags: "v*"}', '{tags: "v*"}, {newest: 1}');
   expect((await entrepot('retention', '--dry-run', configFile)).stdout).toContain('tags 3, goes 1, ');
@@ -116,8 +116,26 @@ test('other settings than those of the server: what only tells goes by them and 
   const text = await readFile(other, 'utf8');
   await writeFile(other, text.replace(`rootdirectory: ${registry.dataDirectory}`, `rootdirectory: ${away}`));
   expect((await entrepot('retention', other)).stderr).toContain('(storage)');
+  const elsewhere = `${socket}: the server that listens there has another storage than ${other}`;
+  const switched = await entrepot('read-only', 'on', other);
+  expect([switched.code, switched.stderr]).toEqual([1, `${elsewhere}: nothing was done\n`]);
+  expect((await entrepot('read-only', 'status', registry.configFile)).stdout).toBe('read-only mode is off\n');
+  expect((await entrepot('jobs', other)).stderr).toBe(`${elsewhere}\n`);
   await replace('retention: {enabled: false,', 'retention: {enabled: true, interval: 5h,', other);
   expect((await entrepot('retention', other)).code).toBe(0);
+});
+
+test('what the rules of the server keep is not deleted by a command whose file has none', async () => {
+  const other = workspace.join('other.yml');
+  await replace('tags: {protected: [{repositories: "ci/*", tags: "v*"}]}', '', other);
+  const differ = `the server that runs goes by other settings (tags) than ${other}`;
+  const dry = await entrepot('delete', '--dry-run', 'ci/app:v1', other);
+  expect([dry.code, dry.stderr]).toEqual([0, `${differ}: this is what they would do\n`]);
+  const refused = await entrepot('delete', '--yes', 'ci/app:v1', other);
+  expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining(`${differ} and`)]);
+  const { configFile } = registry;
+  expect((await entrepot('delete', '--yes', 'ci/app:v1', configFile)).stderr).toContain('is protected');
+  await verifyImage(registry.url, 'ci/app', 'v1');
 });
 
 test('a timetable that changes is kept to; quotas are told to be other ones', async () => {

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { JobBoard } from '../../src/admin/job-board.ts';
 import { Schedule, type ScheduledJob } from '../../src/admin/schedule.ts';
 import type { LastRun } from '../../src/admin/timetable.ts';
-import { onlyTells, runJob } from '../../src/app-upkeep.ts';
+import { hasOnlyTold, runJob } from '../../src/app-upkeep.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { MemoryDriver } from '../../src/drivers/memory.ts';
 import type { JobEvent, JobOutcome } from '../../src/server/job-messages.ts';
@@ -42,7 +42,7 @@ function fakeJobs() {
       return Promise.resolve({ pid: 1, outcome, stop, kill: stop });
     },
     log,
-    onlyTells,
+    hasOnlyTold,
   );
   return { runs, lines, board };
 }
@@ -90,8 +90,15 @@ describe('the board', () => {
       { kind: 'done', summary: { deleted: 2 } },
       { kind: 'done', summary: { goes: 1, dryRun: true } },
       { kind: 'failed', message: 'typo: there is no such repository' },
+      // By its settings.
+      { kind: 'done', summary: { uploads: 1, dryRun: true } },
     ];
-    const asked = [{ dryRun: false }, { dryRun: true }, { dryRun: false, explain: true, repository: 'typo' }];
+    const asked = [
+      { dryRun: false },
+      { dryRun: true },
+      { dryRun: false, explain: true, repository: 'typo' },
+      {},
+    ];
     for (const [index, outcome] of ends.entries()) {
       const started = board.start('retention', asked[index], 'command');
       await delay(1);
@@ -109,6 +116,7 @@ describe('the board', () => {
       expect.stringMatching(/^info upkeep is done .*"deleted":2/),
       expect.stringMatching(/^info upkeep is done .*"dryRun":true/),
       expect.stringMatching(/^info what was asked of upkeep could not be told .*"reason":"typo: /),
+      expect.stringMatching(/^info upkeep is done .*"dryRun":true/),
     ]);
     // A real run that fails is, whatever it was asked.
     for (const options of [undefined, 'explain', { dryRun: 'yes' }, { explain: false }]) {

@@ -224,8 +224,11 @@ for (const [kind, open] of Object.entries(STORAGES)) {
       await new Promise((resolve) => setTimeout(resolve, 5));
       const old = await scrubbed(driver, { uploadAgeMs: 1 });
       expect(old.told.filter((what) => what !== 'stray')).toEqual(['orphan upload']);
+      // Nothing is damaged by it.
+      expect(old.summary).toMatchObject({ found: 1, repaired: 0, leftovers: 1, problems: 0 });
       const removed = await scrubbed(driver, { uploadAgeMs: 1, repair: true });
       expect(removed.told.filter((what) => what !== 'stray')).toEqual(['orphan upload: removed']);
+      expect(removed.summary).toMatchObject({ found: 1, repaired: 1, leftovers: 0, problems: 0 });
       const gone = await scrubbed(driver, { uploadAgeMs: 1 });
       expect(gone.told).toEqual(strays.map(() => 'stray'));
     });
