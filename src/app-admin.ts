@@ -122,7 +122,10 @@ export interface CommandSocket {
 export async function listenForCommands({ admin }: Config, log: Logger): Promise<CommandSocket> {
   const { socket: path } = admin;
   if (path === undefined) return { answerBy: () => undefined, close: () => Promise.resolve() };
-  const { promise: answerer, resolve: answerBy } = Promise.withResolvers<(socket: Socket) => void>();
+  let answerBy: CommandSocket['answerBy'] = () => undefined;
+  const answerer = new Promise<(socket: Socket) => void>((resolve) => {
+    answerBy = resolve;
+  });
   const onConnection = (socket: Socket): void => {
     // A client may leave while it waits.
     socket.on('error', () => undefined);

@@ -4,13 +4,17 @@ import type { Ask, Told } from './messages.ts';
 
 /** A question to a server that runs, and what it answers. */
 export interface Conversation {
-  /** What it tells, to the last word. @throws Error when it ends in the middle */
+  /** What it tells, to the last word. @throws Error when it ends in the middle, or says nothing for too long */
   told(): AsyncIterable<Told>;
   /** Says one thing more. */
   say(ask: Ask): void;
-  /** Hears no more; who listens is told why. */
-  leave(reason: string): void;
 }
+
+/** How long a server may take to say its first word, in milliseconds. */
+const ANSWERS_WITHIN = 10_000;
+
+/** Where it waits for requests to end before it does. */
+const SWITCHES_WITHIN = 60_000;
 
 /**
  * Asks the server that listens at the path.
@@ -22,17 +26,30 @@ export async function askServer(path: string, ask: Ask): Promise<Conversation | 
   if (socket === undefined) return undefined;
   const waiting: Told[] = [];
   let over = false;
-  let reason = 'the server has ended the conversation: its log says why';
+  let reason = 'the server has ended the conversation: its log says why, unless too many ask it';
   let wake = (): void => undefined;
+  const leave = (why: string): void => {
+    reason = why;
+    over = true;
+    socket.destroy();
+    wake();
+  };
+  const isSwitch = ask.ask === 'read-only' && ask.change !== undefined;
+  const patience = setTimeout(
+    () => leave('the server does not answer'),
+    isSwitch ? SWITCHES_WITHIN : ANSWERS_WITHIN,
+  );
   readLines(
     socket,
     (line) => {
+      clearTimeout(patience);
       waiting.push(line as Told);
       // Read no faster than it is shown: the server waits, and so does the job.
       if (waiting.length > 16) socket.pause();
       wake();
     },
     () => {
+      clearTimeout(patience);
       over = true;
       wake();
     },
@@ -40,12 +57,6 @@ export async function askServer(path: string, ask: Ask): Promise<Conversation | 
   writeLine(socket, ask);
   return {
     say: (more) => writeLine(socket, more),
-    leave(why) {
-      reason = why;
-      over = true;
-      socket.destroy();
-      wake();
-    },
     async *told() {
       try {
         for (;;) {
@@ -62,6 +73,7 @@ export async function askServer(path: string, ask: Ask): Promise<Conversation | 
           });
         }
       } finally {
+        clearTimeout(patience);
         socket.destroy();
       }
     },

@@ -7,6 +7,9 @@ import { endOutput, standardOutput } from './output.ts';
 import type { DeleteFlags } from './delete.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 
+/** Milliseconds. */
+const HANGS_AT_MOST = 2_000;
+
 /** Options that a file may be left out of, in the form that the commands take. */
 function withFile<T extends object>(file: string | undefined, options: T): T & { readonly file?: string } {
   return file === undefined ? options : { file, ...options };
@@ -248,6 +251,8 @@ export async function run(args: readonly string[]): Promise<number> {
     .action(async (file: string | undefined, { lan = false }: { lan?: boolean }) => {
       const { serve } = await import('./serve.ts');
       code = await serve(file, { lan });
+      // What still hangs, such as a read of a network folder, keeps no server that has ended.
+      setTimeout(() => process.exit(code), HANGS_AT_MOST).unref();
     });
   program
     .command('config')

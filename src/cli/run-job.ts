@@ -33,9 +33,6 @@ export interface JobCommand {
   readonly style: ReportStyle;
 }
 
-/** Milliseconds in which a server tells what it goes by. */
-const ANSWERS_WITHIN = 10_000;
-
 /** The configuration of storage that other processes can see. @throws CommandFailure */
 export async function loadForStorage(file: string | undefined, io: CommandIo): Promise<Config> {
   const { config } = await loadConfig({ ...(file === undefined ? {} : { file }), env: io.env });
@@ -57,17 +54,29 @@ export async function loadForStorage(file: string | undefined, io: CommandIo): P
   return config;
 }
 
-/** Asks the server that the configuration is of. @returns undefined when none runs here @throws CommandFailure */
+/** Asks the server that the configuration is of. @returns undefined when none runs here @throws CommandFailure, also while it tells */
 export async function askRunning(
   { admin }: Config,
   ask: Parameters<typeof askServer>[1],
 ): Promise<Conversation | undefined> {
   if (admin.socket === undefined) return undefined;
+  const what = 'job' in ask ? `${ask.job}: ` : '';
   try {
-    return await askServer(admin.socket, ask);
+    const conversation = await askServer(admin.socket, ask);
+    if (conversation === undefined) return undefined;
+    return { ...conversation, told: () => heard(conversation.told(), what) };
   } catch (error) {
     const message = `the server cannot be asked: ${(error as Error).message}`;
     throw error instanceof SocketForbidden ? new ServerForbidden(message) : new CommandFailure(message);
+  }
+}
+
+/** @throws CommandFailure where the conversation breaks off */
+async function* heard(told: AsyncIterable<Told>, what: string): AsyncIterable<Told> {
+  try {
+    yield* told;
+  } catch (error) {
+    throw new CommandFailure(`${what}${(error as Error).message}`);
   }
 }
 
@@ -166,19 +175,11 @@ export async function otherThanInForce(
 ): Promise<readonly string[] | undefined> {
   const conversation = await askRunning(config, { ask: 'settings', of: settingsOf(job, config, options) });
   if (conversation === undefined) return undefined;
-  const patience = setTimeout(() => conversation.leave('the server does not answer'), ANSWERS_WITHIN);
-  try {
-    for await (const told of conversation.told()) {
-      if (told.tell === 'settings') return told.others;
-      throw new CommandFailure(refusalOf(told));
-    }
-    throw new CommandFailure('the server has said nothing');
-  } catch (error) {
-    if (error instanceof CommandFailure) throw error;
-    throw new CommandFailure((error as Error).message);
-  } finally {
-    clearTimeout(patience);
+  for await (const told of conversation.told()) {
+    if (told.tell === 'settings') return told.others;
+    throw new CommandFailure(refusalOf(told));
   }
+  throw new CommandFailure('the server has said nothing');
 }
 
 /** Shows what a running job does. @returns the exit code */
@@ -200,18 +201,13 @@ async function follow(
     report.note(`${job} is being cancelled`);
     conversation.say({ ask: 'cancel', job });
   });
-  try {
-    for await (const told of conversation.told()) {
-      if (told.tell === 'event') report.event(told.event);
-      else if (told.tell === 'ended') return report.end(told.ended);
-      else if (told.tell === 'runs-already') return told.running;
-      else if (told.tell !== 'started') throw new CommandFailure(refusalOf(told));
-    }
-    throw new CommandFailure('the server has said nothing');
-  } catch (error) {
-    if (error instanceof CommandFailure) throw error;
-    throw new CommandFailure(`${job}: ${(error as Error).message}`);
+  for await (const told of conversation.told()) {
+    if (told.tell === 'event') report.event(told.event);
+    else if (told.tell === 'ended') return report.end(told.ended);
+    else if (told.tell === 'runs-already') return told.running;
+    else if (told.tell !== 'started') throw new CommandFailure(refusalOf(told));
   }
+  throw new CommandFailure('the server has said nothing');
 }
 
 /** What an answer that nobody asked for says. */
@@ -265,7 +261,9 @@ async function runHere(
   let outcome = await run(use);
   // A server that starts is not kept waiting: it goes on beside it, and waits for others where that is needed.
   if (outcome.kind === 'stopped' && use.disturbed.aborted && !cancelled.signal.aborted) {
-    report.note(`${outcome.message}: going on beside it`);
+    report.note(
+      `${outcome.message}: going on beside it; what was told until now is done, and not in the sums`,
+    );
     outcome = await run(await beside(objects, job, report));
   }
   const seconds = Math.round(performance.now() - begun) / 1000;

@@ -15,6 +15,13 @@ export async function fileSignature(file: string): Promise<string> {
   }
 }
 
+/** A pipe may be read at the start; when it is looked at again, nobody may ever write to it. @throws Error */
+async function refuseUnended(file: string): Promise<void> {
+  const found = await stat(file).catch(() => undefined);
+  if (found === undefined || found.isFile() || found.isDirectory()) return;
+  throw new Error(`${file}: it is no file any more that can be read again`);
+}
+
 export interface WatchOptions {
   readonly file: string;
   readonly env: Environment;
@@ -60,6 +67,7 @@ export function watchConfig({
     known = now;
     isInForce = false;
     try {
+      await refuseUnended(file);
       const loaded = await loadConfig({ file, env });
       if (!over) isInForce = onChange(loaded, isAgain && wrong === '');
       wrong = '';

@@ -158,3 +158,16 @@ async function certificate(): Promise<string> {
   await run('openssl', ['req', '-x509', ...kind, '-subj', '/CN=ca', '-keyout', key, '-out', pem]);
   return readFile(pem, 'utf8');
 }
+
+test('a pipe in the place of the file is not waited for, and the file is taken up when it is back', async () => {
+  const { inForce, lines, file, after } = await followed('tags: {protected: [{tags: "v*"}]}');
+  await run('mkfifo', [`${file}.pipe`]);
+  await rename(`${file}.pipe`, file);
+  await inForce.look();
+  expect(lines).toEqual([
+    'FILE has changed and is wrong: what was in force stays so {"error":"' +
+      `${file}: it is no file any more that can be read again"}`,
+  ]);
+  expect((await after('tags: {protected: [{tags: "w*"}]}')).tags.protected).toMatchObject([{ tags: ['w*'] }]);
+  inForce.stop();
+});

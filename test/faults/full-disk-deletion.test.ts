@@ -1,5 +1,5 @@
 /** What frees space works where there is none: deletion and upkeep on a disk without a free byte. */
-import { statfs, writeFile } from 'node:fs/promises';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { mountTmpfs, type Tmpfs } from '../drivers/tmpfs.ts';
@@ -37,8 +37,8 @@ async function fillDisk(): Promise<void> {
 }
 
 /** @returns the manifest's digest */
-async function push(repository: string, tags: readonly string[]): Promise<string> {
-  const layer = randomBytes(repository, 200_000);
+async function push(repository: string, tags: readonly string[], size = 200_000): Promise<string> {
+  const layer = randomBytes(repository, size);
   for (const blob of [Buffer.from('{}'), layer]) await pushBlob(registry.url, repository, blob);
   const describe = (blob: Uint8Array, mediaType: string) => ({
     mediaType,
@@ -112,4 +112,42 @@ test('tags, patterns, manifests, repositories, and every job', async () => {
   const collected = await entrepot('gc', registry.configFile);
   const told = expect.stringMatching(/^kept plain\/five links 2 [^]*problem q\/\* [^]*problems 1,/m);
   expect([collected.code, collected.stdout]).toEqual([3, told]);
+});
+
+test('where no file can be made any more a server starts, and all that frees space works', async () => {
+  const small = await mountTmpfs(await workspace.folder('inodes'), '24m,nr_inodes=600');
+  const folder = join(small.path, 'fillers');
+  const takeInodes = async (): Promise<void> => {
+    await mkdir(folder, { recursive: true }).catch(() => undefined);
+    while ((await statfs(small.path)).ffree > 0) {
+      fillers += 1;
+      await writeFile(join(folder, String(fillers)), '').catch(() => undefined);
+    }
+  };
+  const commands = (isServed: boolean) => [
+    ['delete', 'a/tag:v1'],
+    ['delete', '--yes', 'a/repository'],
+    // Beside a server it would wait for pushes that may want what it takes.
+    ['gc', '--grace', '0s', ...(isServed ? [] : ['--delete-untagged'])],
+    ['scrub'],
+  ];
+  try {
+    for (const isServed of [true, false]) {
+      await registry.dispose();
+      // The first start makes its folders.
+      await (isServed ? mkdir(folder) : takeInodes());
+      registry = await startEntrepot({ dataDirectory: small.path, workers: 2 });
+      await rm(folder, { recursive: true });
+      for (const name of ['a/tag', 'a/repository']) await push(name, ['v1'], 100);
+      if (!isServed) await registry.stop();
+      for (const command of commands(isServed)) {
+        await takeInodes();
+        const { code, stderr } = await entrepot(...command, registry.configFile);
+        expect([isServed, command, code, stderr]).toEqual([isServed, command, 0, expect.any(String)]);
+      }
+    }
+  } finally {
+    await registry.dispose();
+    await small.unmount();
+  }
 });

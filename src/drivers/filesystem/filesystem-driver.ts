@@ -31,6 +31,7 @@ import {
   type Moves,
   type ObjectBody,
   type ObjectInfo,
+  isFull,
   ObjectNotFound,
   type ReadOptions,
   type ReadsSmall,
@@ -367,14 +368,19 @@ export class FilesystemDriver
     else await unlink(path);
   }
 
-  /** Whether the root can be written to; the message of what is thrown says why not. @throws StorageFailure */
+  /**
+   * Whether the root can be written to; the message of what is thrown says why not. One that is full counts as one that can:
+   * it has to be opened to be emptied.
+   * @throws StorageFailure
+   */
   probe(): void {
     const path = join(this.#temporary, temporaryName());
     try {
       closeSync(openSync(path, 'wx'));
       unlinkSync(path);
     } catch (error) {
-      throw storageError(error, this.#own, this.#root);
+      const failure = storageError(error, this.#own, this.#root);
+      if (!isFull(failure)) throw failure;
     }
   }
 }
