@@ -36,8 +36,8 @@ const FIRST_TRY = 2_000;
 const LISTEN_AGAIN = 30_000;
 
 /**
- * Begins upkeep by schedule, and answers commands until it is closed. Each job starts with the configuration in force. Not for what is in
- * memory, which only its worker knows.
+ * Begins upkeep by schedule, and answers commands until it is closed. Each job starts with the configuration in force. Not
+ * for what is in memory, which only its worker knows.
  */
 export function administer(
   inForce: Pick<ConfigInForce, 'config' | 'look'>,

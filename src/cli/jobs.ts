@@ -3,7 +3,7 @@ import type { EndedJob, ScheduledNext } from '../admin/messages.ts';
 import { CommandFailure, type CommandIo, codeOf, processIo } from './command-io.ts';
 import { formatSeconds, formatTime } from './format.ts';
 import { describeSummary, JobReport } from './job-report.ts';
-import { askRunning, describeRun, loadForStorage, otherThanInForce, refusalOf, watchJob } from './run-job.ts';
+import { askRunning, describeRun, loadForStorage, refusalOf, strangerAt, watchJob } from './run-job.ts';
 import { barLine } from './progress-bar.ts';
 import type { JobFlags } from './upkeep.ts';
 
@@ -16,12 +16,10 @@ export async function jobsStatus(
 ): Promise<number> {
   return codeOf(io, async () => {
     const config = await loadForStorage(file, io);
+    const stranger = await strangerAt(config, file);
+    if (stranger !== undefined) io.err(`${stranger}\n`);
     const conversation = await askRunning(config, { ask: 'status' });
     if (conversation === undefined) throw new CommandFailure(NO_SERVER);
-    if ((await otherThanInForce(config, 'jobs'))?.includes('storage') === true)
-      io.err(
-        `${config.admin.socket ?? ''}: the server that listens there has another storage than ${file ?? 'the configuration'}\n`,
-      );
     for await (const told of conversation.told()) {
       if (told.tell !== 'status') throw new CommandFailure(refusalOf(told));
       const { running, ended, scheduled = [] } = told;

@@ -7,7 +7,7 @@ import { noteReadOnly, readOnlyNote } from '../store/notes.ts';
 import { CommandFailure, type CommandIo, codeOf, processIo } from './command-io.ts';
 import { formatTime } from './format.ts';
 import { EXIT } from './job-report.ts';
-import { askRunning, loadForStorage, otherThanInForce, refusalOf } from './run-job.ts';
+import { askRunning, loadForStorage, refusalOf, strangerAt } from './run-job.ts';
 
 export interface ReadOnlyFlags {
   /** undefined only tells. */
@@ -21,11 +21,8 @@ export interface ReadOnlyFlags {
 export async function readOnly(flags: ReadOnlyFlags, io: CommandIo = processIo()): Promise<number> {
   return codeOf(io, async () => {
     const config = await loadForStorage(flags.file, io);
-    if ((await otherThanInForce(config, 'read-only'))?.includes('storage') === true) {
-      throw new CommandFailure(
-        `${config.admin.socket ?? ''}: the server that listens there has another storage than ${flags.file ?? 'the configuration'}: nothing was done`,
-      );
-    }
+    const stranger = await strangerAt(config, flags.file);
+    if (stranger !== undefined) throw new CommandFailure(`${stranger}: nothing was done`);
     const told = (await bySocket(config, flags)) ?? (await byStorage(config, flags));
     const { readOnly: status, underWay = 0 } = told;
     if (flags.json === true) io.out(`${JSON.stringify(told)}\n`);

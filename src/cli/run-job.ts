@@ -182,6 +182,13 @@ export async function otherThanInForce(
   throw new CommandFailure('the server has said nothing');
 }
 
+/** What to tell where the server that listens at the configuration's socket is one of another storage. @throws CommandFailure */
+export async function strangerAt(config: Config, file: string | undefined): Promise<string | undefined> {
+  // No job: only the storage is compared.
+  if ((await otherThanInForce(config, ''))?.includes('storage') !== true) return undefined;
+  return `${config.admin.socket ?? ''}: the server that listens there has another storage than ${file ?? 'the configuration'}`;
+}
+
 /** Shows what a running job does. @returns the exit code */
 export async function watchJob(config: Config, job: string, report: JobReport): Promise<number> {
   const conversation = await askRunning(config, { ask: 'watch', job });

@@ -33,7 +33,7 @@ export interface SuperviseOptions {
   /** What a worker has that nobody else has, for messages: SIGHUP replaces none then. */
   readonly onlyInWorker?: string;
   readonly log: SupervisorLog;
-  /** Called once, when the address was found free and before the first worker starts, which waits for it. Must not reject. */
+  /** Called once, when the address was found free; the workers start when the promise is kept. Must not reject. */
   readonly onFree?: () => Promise<void>;
   /** Called once, when every worker serves. */
   readonly onReady: (address: Address, workers: Workers) => void;
