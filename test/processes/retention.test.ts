@@ -98,7 +98,9 @@ test('a scrub beside a server finds what is damaged, and repairs what the upstre
   const found = await entrepot('scrub', configFile);
   expect(found.code).toBe(3);
   expect(found.stdout).toContain(`wrong digest ${kept} 293.0 KiB repositories ${cached}\n`);
-  expect(found.stdout).toMatch(/scrub: complete, .*, strays 0, found 2, repaired 0, leftovers 0, problems 2, /);
+  expect(found.stdout).toMatch(
+    /scrub: complete, .*, strays 0, found 2, repaired 0, leftovers 0, problems 2, /,
+  );
   const repaired = await entrepot('scrub', '--repair', '--json', configFile);
   expect(repaired.code).toBe(3);
   const lines = repaired.stdout
