@@ -29,8 +29,8 @@ export interface Administration {
   renew(): void;
 }
 
-/** How long a start waits for the first try to listen for commands, in milliseconds. */
-const FIRST_TRY = 2_000;
+/** How long a start, or an end, waits for what is tried to listen for commands, in milliseconds. */
+const TRY_TAKES = 2_000;
 
 /** How often it is tried to listen for commands where another server does, in milliseconds. */
 const LISTEN_AGAIN = 30_000;
@@ -136,7 +136,11 @@ export async function listenForCommands({ admin }: Config, log: Logger): Promise
   let timer: NodeJS.Timeout | undefined;
   const listen = async (): Promise<AdminSocket | undefined> => {
     try {
-      return await listenForAdmin(path, onConnection);
+      const socket = await listenForAdmin(path, onConnection);
+      if (!isClosed) return socket;
+      // It was not waited for.
+      await socket.close();
+      return undefined;
     } catch (error) {
       if (!(error instanceof AdminSocketUnavailable)) throw error;
       if (told !== error.message) log.warn(`commands cannot ask this server: ${error.message}`);
@@ -153,11 +157,15 @@ export async function listenForCommands({ admin }: Config, log: Logger): Promise
   const close = async (): Promise<void> => {
     isClosed = true;
     clearTimeout(timer);
-    await (await listening)?.close();
+    await (await soon(listening))?.close();
   };
-  // A folder that hangs keeps nobody from pulling.
-  await Promise.race([listening, delay(FIRST_TRY, undefined, { ref: false })]);
+  await soon(listening);
   return { answerBy, close: () => (closed ??= close()) };
+}
+
+/** A folder that hangs keeps nobody from pulling, and no server from its end. */
+function soon<T>(listening: Promise<T>): Promise<T | undefined> {
+  return Promise.race([listening, delay(TRY_TAKES, undefined, { ref: false })]);
 }
 
 /** The upkeep of a registry in memory, which only the process that serves it can do. */

@@ -1,5 +1,6 @@
 /** What a command reads and writes, and how it fails: in one place, so that commands can be tried without a process. */
 import { ConfigError } from '../config/load.ts';
+import { StorageFailure } from '../drivers/driver.ts';
 import type { Environment } from '../config/environment.ts';
 import { standardOutput, UNREAD } from './output.ts';
 
@@ -74,8 +75,8 @@ export async function codeOf(io: CommandIo, work: () => Promise<number>): Promis
       io.err(`${error.message}\n`);
       return 1;
     }
-    if (!(error instanceof CommandFailure)) throw error;
+    if (!(error instanceof CommandFailure || error instanceof StorageFailure)) throw error;
     io.err(`${error.message}\n`);
-    return error.exitCode;
+    return error instanceof CommandFailure ? error.exitCode : 1;
   }
 }

@@ -30,6 +30,8 @@ const GUARDS: ReadonlySet<string> = new Set([
   'retention.rules.keep',
   'quotas',
   'scrub',
+  // What an upstream gives to whom, and whether it is believed.
+  'proxy.upstreams',
 ]);
 
 /** Sections that keep somebody out: a slip of the finger in their names would let everybody in, or listen. */

@@ -103,6 +103,22 @@ log: {fields: {Service: x, deep: {a: 1}, list: [1]}}
       },
       { validation: { manifests: { indexes: { platformList: [{ architecture: 'amd64', os: 'linux' }] } } } },
     ],
+    // Lists that may not be empty are lists here too: a rule that is passed over would let everybody in, or delete.
+    ...(
+      [
+        ['TAGS_IMMUTABLE_0_TAGS', (tags) => ({ tags: { immutable: [{ tags }] } })],
+        ['TAGS_PROTECTED_0_TAGS', (tags) => ({ tags: { protected: [{ tags }] } })],
+        ['RETENTION_RULES_0_REPOSITORIES', (list) => ({ retention: { rules: [{ repositories: list }] } })],
+        [
+          'PROXY_UPSTREAMS_0_ALLOW',
+          (allow) => ({ proxy: { upstreams: [{ name: 'a', allow }] } }),
+          { REGISTRY_PROXY_UPSTREAMS_0_NAME: 'a', REGISTRY_PROXY_UPSTREAMS_0_URL: 'https://a.example' },
+        ],
+      ] satisfies readonly (readonly [string, (list: readonly string[]) => object, Env?])[]
+    ).flatMap(([name, config, more = {}]): (readonly [Env, object])[] => [
+      [{ ...more, [`REGISTRY_${name}_0`]: 'b', [`REGISTRY_${name}_1`]: 'c*' }, config(['b', 'c*'])],
+      [{ ...more, [`REGISTRY_${name}`]: '[b, c*]' }, config(['b', 'c*'])],
+    ]),
     // Set to nothing is left out, as in compose files.
     [{ REGISTRY_HTTP_ADDR: '' }, { http: { addr: { hostname: '', port: 5000 } } }],
     [{ REGISTRY_AUTH: '', REGISTRY_PROXY_REMOTEURL: '' }, { http: { secret: 'old' } }],

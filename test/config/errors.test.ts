@@ -66,6 +66,10 @@ const WRONG: readonly (readonly [line: string, problem: string])[] = [
     'proxy: {upstreams: [{name: a, url: "https://a.example", allow: []}]}',
     '3:64: proxy.upstreams[0].allow: the list is empty: name one at least, or leave it out with what it belongs to',
   ],
+  [
+    'proxy: {upstreams: [{name: a, url: "https://a.example", alow: [b]}]}',
+    '3:57: proxy.upstreams[0].alow: unknown setting; did you mean proxy.upstreams[0].allow?',
+  ],
   ['retention: {rules: [{keep: []}]}', '3:21: retention.rules[0].repositories: is missing'],
   ['http: {addr: [x]}', '3:14: http.addr: expected a string such as ":5000", found a list'],
   ['http: {addr: {a: b}}', '3:8: http.addr: expected a string such as ":5000", found a map'],

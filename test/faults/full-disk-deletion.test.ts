@@ -145,6 +145,11 @@ test('where no file can be made any more a server starts, and all that frees spa
         const { code, stderr } = await entrepot(...command, registry.configFile);
         expect([isServed, command, code, stderr]).toEqual([isServed, command, 0, expect.any(String)]);
       }
+      if (isServed) continue;
+      await takeInodes();
+      // What cannot be done is told in one line.
+      const { code, stderr } = await entrepot('read-only', 'on', registry.configFile);
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/^[^\n]*the disk is full \(ENOSPC\)\n$/)]);
     }
   } finally {
     await registry.dispose();

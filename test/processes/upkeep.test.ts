@@ -1,7 +1,7 @@
 /** Upkeep of a server that runs, as an operator sees it: the admin socket, jobs, read-only mode, and what a crash leaves. */
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { lstat, readdir, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -267,6 +267,20 @@ test('a server waits for a job that has the storage to itself', async () => {
   const beside = await useStorageAlone(new Objects(driver), 'gc');
   expect(beside.isAlone).toBe(false);
   await beside.end();
+  await server.dispose();
+});
+
+test('a server that cannot come to its socket serves, and ends when it is told to', async () => {
+  const dataDirectory = workspace.join('locked');
+  const lock = join(dataDirectory, '_entrepot/admin.sock.lock');
+  await mkdir(join(lock, '..'), { recursive: true });
+  // Of another machine, as it seems, whose clock was wrong: nobody breaks it within minutes.
+  await writeFile(lock, `${'a'.repeat(28)}-12-34`);
+  const wrong = new Date(Date.now() + 600_000);
+  await utimes(lock, wrong, wrong);
+  const server = await startEntrepot({ dataDirectory });
+  expect(await server.stop()).toBe(0);
+  expect(server.logs()).not.toContain('commands cannot ask');
   await server.dispose();
 });
 
