@@ -118,7 +118,7 @@ export function keepRenewed(renewal: Renewal, every = LOOK_EVERY): () => boolean
 /** Who has just started the server would wait without knowing for what. */
 async function tellWait({ folder, log }: Renewal): Promise<void> {
   const { notBefore = 0, failures = 0 } = await folder.state();
-  log.warn('no certificate is asked for yet, as the last attempts failed', {
+  log.warn('no certificate is asked for yet: the last attempt failed, or another process is at it', {
     failures,
     ...whenAgain(folder, notBefore),
   });
