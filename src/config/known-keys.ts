@@ -55,8 +55,8 @@ function fromSchema(schema: unknown): Known {
   if ('type' in schema && schema.type === 'any') return { kind: 'free' };
   if ('pipe' in schema && Array.isArray(schema.pipe)) {
     const last: unknown = schema.pipe.findLast((item: object) => 'kind' in item && item.kind === 'schema');
-    const shape = last === schema.pipe[0] ? undefined : fromSchema(last);
-    return shape?.kind === 'list' ? { ...shape, single: true } : { kind: 'value' };
+    const shape = fromSchema(last);
+    return shape.kind === 'list' ? { ...shape, single: true } : { kind: 'value' };
   }
   if ('entries' in schema && typeof schema.entries === 'object' && schema.entries !== null) {
     const keys = Object.entries(schema.entries).map(([key, value]) => [key, fromSchema(value)] as const);

@@ -99,11 +99,11 @@ function durationBy(parse: (text: string) => number | undefined, minMs: number, 
 
 /** A list of such; a single value counts as a list of one. */
 export function listOf<const T extends v.GenericSchema<unknown, unknown>>(item: T) {
-  return v.pipe(v.unknown(), v.transform(asList), v.array(item));
-}
-
-function asList(input: unknown): unknown[] {
-  return Array.isArray(input) ? input : [input];
+  return v.pipe(
+    v.unknown(),
+    v.transform((input): unknown[] => (Array.isArray(input) ? input : [input])),
+    v.array(item),
+  );
 }
 
 /**
@@ -112,9 +112,7 @@ function asList(input: unknown): unknown[] {
  */
 export function filledListOf<const T extends v.GenericSchema<unknown, unknown>>(item: T) {
   return v.pipe(
-    v.unknown(),
-    v.transform(asList),
-    v.array(item),
+    listOf(item),
     v.minLength(1, 'the list is empty: name one at least, or leave it out with what it belongs to'),
   );
 }
