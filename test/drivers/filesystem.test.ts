@@ -53,8 +53,9 @@ describe('leftovers of writers', () => {
   });
 
   test('those of a process that has ended but that its parent has not asked about are swept', async () => {
-    // A shell that waits for one child and never for the other.
-    const script = 'sleep 0 & echo $!; exec sleep 60';
+    // A parent that never waits: its child ends when the shell, which might, has become `sleep`.
+    const child = 'until read c </proc/$$/comm && [ "$c" = sleep ]; do :; done';
+    const script = `(${child}) & echo $!; exec sleep 60`;
     const parent = spawn(requireTool('sh'), ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
     try {
       const pid = Number(String((await once(parent.stdout, 'data'))[0]));
