@@ -59,6 +59,8 @@ export interface App {
   changeTagRules(config: Config): void;
   /** Ends what runs in the background. */
   stop(): void;
+  /** Waits a second at most for what the access log has still to write: the last thing before the process ends. */
+  logged(): Promise<void>;
 }
 
 /** The log of a process, which has the worker's number in its lines where there are several. */
@@ -121,6 +123,7 @@ export function createApp(
           isMirrored: (name: RepositoryName) => proxy.isMirrored(name),
         };
   const access = new ConfiguredAccess(config, log, audit, { peers, names, accountFiles });
+  const accessLog = config.log.accessLog ? createAccessLog(config.log.formatter) : undefined;
   const handler = createHandler({
     originOf: originReader(config, log),
     registry,
@@ -129,7 +132,7 @@ export function createApp(
     settings: settingsOf(config, writes),
     log,
     describeFailure,
-    ...(config.log.accessLog ? { onAccess: createAccessLog(config.log.formatter) } : {}),
+    ...(accessLog === undefined ? {} : { onAccess: accessLog.record }),
   });
   const stopSweeping = proxy === undefined ? () => undefined : sweepCache(proxy, driver, log, readOnly);
   return {
@@ -150,6 +153,7 @@ export function createApp(
       pulls.stop();
       access.stop();
     },
+    logged: async () => accessLog?.written(),
   };
 }
 

@@ -78,6 +78,7 @@ export async function work(): Promise<void> {
       app.stop();
       const listeners = plain === undefined ? [listener] : [listener, plain];
       await Promise.all(listeners.map((one) => (isReplaced ? one.handOver() : one.drain())));
+      await app.logged();
     });
     workerReady();
   } catch (error) {

@@ -8,6 +8,8 @@ const BATCH = 4096;
 const MAX_UNREAD = 1024 * 1024;
 /** How long a line may be gathered, in milliseconds. */
 const MAX_HELD = 50;
+/** How long the end of a process waits for its lines to be taken, in milliseconds. */
+const MAX_ENDING = 1_000;
 
 const RANK: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 
@@ -30,8 +32,19 @@ export function createLogger({ format, level, fields }: LogSettings): Logger {
   return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') };
 }
 
-/** The access log, on standard output. Lines are written in batches; those of a process that ends are not lost. */
-export function createAccessLog(format: LogFormat): (record: AccessRecord) => void {
+/** An access log. */
+export interface AccessLog {
+  /** Keeps a line of it, which is written soon. Never throws, never waits. */
+  record(this: void, request: AccessRecord): void;
+  /**
+   * Waits until all that was recorded is written, so that a process can end: what is on its way to the system is lost
+   * with it. At most a second, as a reader that has stopped keeps nothing from ending. Never throws.
+   */
+  written(this: void): Promise<void>;
+}
+
+/** The access log, on standard output. Lines are written in batches. */
+export function createAccessLog(format: LogFormat): AccessLog {
   const output = new SonicBoom({
     fd: 1,
     sync: false,
@@ -41,18 +54,18 @@ export function createAccessLog(format: LogFormat): (record: AccessRecord) => vo
   });
   let timer: NodeJS.Timeout | undefined;
   output.on('error', () => undefined); // nobody reads standard output any more: that is no reason to stop serving
-  process.on('exit', () => {
-    try {
-      output.flushSync();
-    } catch {
-      // as above
-    }
-  });
-  return (record) => {
-    output.write(accessLine(format, record));
-    timer ??= setTimeout(() => {
-      timer = undefined;
-      output.flush();
-    }, MAX_HELD).unref();
+  return {
+    record(request) {
+      output.write(accessLine(format, request));
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        output.flush();
+      }, MAX_HELD).unref();
+    },
+    written: () =>
+      new Promise((resolve) => {
+        setTimeout(resolve, MAX_ENDING);
+        output.flush(() => resolve());
+      }),
   };
 }

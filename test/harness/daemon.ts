@@ -12,8 +12,8 @@ export interface Daemon {
   /** The exit code once it has ended (128 + the signal's number after a signal), else undefined. */
   exitCode(): number | undefined;
   /**
-   * Sends the signal (SIGTERM unless told) to the process, waits for its end and returns its exit code.
-   * What is left of its process group is killed after that.
+   * Sends the signal (SIGTERM unless told) to the process, waits for its end and returns its exit code;
+   * what it said last is in the logs then. What is left of its process group is killed after that.
    * @throws Error with the logs when it has not ended after 30 s; it is killed then
    */
   stop(signal?: NodeJS.Signals): Promise<number>;
@@ -24,6 +24,11 @@ export interface Daemon {
 /** How long a daemon may take to start or to stop, in milliseconds. */
 const START_LIMIT = 40_000;
 const STOP_LIMIT = 30_000;
+/**
+ * How long what an ended daemon said last is waited for: its pipes may hold it still, and are open for as long
+ * as a process of another group that it left behind has them.
+ */
+const OUTPUT_LIMIT = 2_000;
 const POLL_INTERVAL = 10;
 /** Only the end of a long log is kept, so that a verbose daemon cannot fill the memory of the test process. */
 const LOG_LIMIT = 4 * 1024 * 1024;
@@ -70,6 +75,7 @@ export async function startDaemon(
       end(value ?? 128 + (signal === null ? 0 : constants.signals[signal])),
     );
   });
+  const outputRead = new Promise<void>((resolve) => child.once('close', () => resolve()));
   const pid = child.pid ?? -1;
   if (pid > 0) reapProcess(pid);
 
@@ -83,8 +89,7 @@ export async function startDaemon(
   const deadline = Date.now() + START_LIMIT;
   while (!(await options.ready().catch(() => false))) {
     if (code !== undefined) {
-      // The pipes may still hold what it said last.
-      await pause(20);
+      await Promise.race([outputRead, pause(OUTPUT_LIMIT)]);
       throw failure(`ended with exit code ${code} before it answered`);
     }
     if (Date.now() > deadline) {
@@ -108,7 +113,10 @@ export async function startDaemon(
       const result = await Promise.race([ended, late]);
       clearTimeout(timer);
       killGroup(pid);
-      if (result !== undefined) return result;
+      if (result !== undefined) {
+        await Promise.race([outputRead, pause(OUTPUT_LIMIT)]);
+        return result;
+      }
       await ended;
       throw failure(`did not end within ${STOP_LIMIT} ms of ${signal}`);
     },
