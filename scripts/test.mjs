@@ -1,8 +1,9 @@
 /**
  * Runs the tests, by `npm test`. Its last line is `N passed, N failed`.
  *
- *   node scripts/test.mjs              everything: first by Bun from the sources, then the black-box folders again
- *                                      with the executable and with the bundle on Node 24 and 20
+ *   node scripts/test.mjs              everything: servers and commands in the form of the executable, which starts in a
+ *                                      quarter of the time, and some of the black-box folders again in the other forms:
+ *                                      from the sources, and the bundle on Node 24 and 20
  *   node scripts/test.mjs PATH...      only the test files whose path begins with one of these, once, in the form
  *                                      that ENTREPOT_TEST_RUNTIME names (default: the sources)
  *   node scripts/test.mjs --check      everything, and before it `npm run check` as one more test
@@ -29,10 +30,13 @@ const BLACK_BOX = ['conformance', 'security', 'dropin', 'clients', 'processes', 
 
 /** Which of them are run again in which form. Real clients and faults exercise what all forms share. */
 const FORMS = {
-  executable: ['conformance', 'security', 'dropin', 'processes'],
   node24: ['conformance', 'security', 'processes'],
   node20: ['conformance', 'security', 'processes'],
+  source: ['conformance'],
 };
+
+/** The form of everything else. */
+const MAIN_FORM = 'executable';
 
 /** Folders of the first half of them, by the time that they take. */
 const CLIENTS = ['clients', 'dropin'];
@@ -155,40 +159,24 @@ async function runEverything() {
   const within = (folders) =>
     files.filter((file) => folders.some((name) => file.startsWith(`test/${name}/`)));
   const blackBox = within(BLACK_BOX);
-  const waiting = (file) => WAITING.includes(file);
-  const source = (part, folders) =>
-    runTests(
-      `black box source ${part}`,
-      within(folders).filter((file) => !waiting(file)),
-      'source',
-    );
-  const built = runStep('build', BUN, ['scripts/build.ts']);
-  const form = async (name) => {
-    if (!(await built)) return;
-    await runTests(
-      `black box ${name}`,
-      within(FORMS[name]).filter((file) => !waiting(file)),
-      name,
-    );
+  const black = (form, folders, part = '') => {
+    const some = within(folders).filter((file) => !WAITING.includes(file));
+    return runTests(`black box ${form}${part}`, some, form);
   };
+  if (!(await runStep('build', BUN, ['scripts/build.ts']))) return;
+  const rest = BLACK_BOX.filter((name) => !CLIENTS.includes(name));
+  const unit = files.filter((file) => !blackBox.includes(file));
+  const forms = [MAIN_FORM, ...Object.keys(FORMS)];
   const queue = [
-    () =>
-      runTests(
-        'unit',
-        files.filter((file) => !blackBox.includes(file)),
-      ),
-    () => source('of clients', CLIENTS),
-    async () => {
-      if (!(await built)) return;
-      const forms = ['source', ...Object.keys(FORMS)];
-      await Promise.all(forms.map((name) => runTests(`waiting ${name}`, WAITING, name)));
-    },
-    () =>
-      source(
-        'of the rest',
-        BLACK_BOX.filter((name) => !CLIENTS.includes(name)),
-      ),
-    ...Object.keys(FORMS).map((name) => () => form(name)),
+    () => runTests('unit', unit, MAIN_FORM),
+    () => black(MAIN_FORM, CLIENTS, ' of clients'),
+    () => Promise.all(forms.map((name) => runTests(`waiting ${name}`, WAITING, name))),
+    () => black(MAIN_FORM, rest, ' of the rest'),
+    ...Object.entries(FORMS).map(
+      ([name, folders]) =>
+        () =>
+          black(name, folders),
+    ),
   ];
   // Beside each other, the longest first: most of them wait, for a disk, a client or a limit.
   const work = async () => {

@@ -220,13 +220,16 @@ const EVERYBODY: readonly Somebody[] = [
     'a token for another service': { audience: 'other' },
     'a token by another key': { secret: `${SECRET}!` },
     'a token of an unknown key': { kid: 'x' },
-    'a token for later': { from: 200 },
-  }).map(([who, change]): Somebody => ({
-    who,
-    authorization: async () => `Bearer ${await forged(change)}`,
-    rights: [],
-    refused: 401,
-  })),
+    'a token for later': { from: 3_000, until: 6_000 },
+  }).map(([who, change]): Somebody => {
+    let token: Promise<string> | undefined;
+    return {
+      who,
+      authorization: async () => `Bearer ${await (token ??= forged(change))}`,
+      rights: [],
+      refused: 401,
+    };
+  }),
 ];
 
 test('the forged tokens are good but for what is wrong with them', async () => {

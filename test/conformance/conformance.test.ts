@@ -23,7 +23,7 @@ function line(result: Result): string {
 }
 
 /** The peer is the same whatever form of Entrepot is tested. */
-if (defaultRuntime() === 'source') {
+if (defaultRuntime() === 'executable') {
   describe("against Debian's docker-registry the suite shows exactly its known failures", () => {
     let registry: RunningRegistry;
     const names = new Set<string>();
