@@ -23,7 +23,7 @@ const RESULTS = join(PROJECT, 'test-results');
 const RUN_LIMIT = 19 * 60_000;
 
 /** Milliseconds that one test may take unless it says otherwise: no busy machine decides a test. */
-const TEST_LIMIT = 180_000;
+const TEST_LIMIT = 300_000;
 
 /** Folders whose tests talk to a started server only, and so hold for every form of it. */
 const BLACK_BOX = ['conformance', 'security', 'dropin', 'clients', 'processes', 'faults'];

@@ -42,7 +42,7 @@ beforeAll(async () => {
   };
   own = await certify('own', 'IP:127.0.0.1');
   foreign = await certify('foreign', 'DNS:elsewhere.test');
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   for (const socket of sockets) socket.destroy();

@@ -12,7 +12,7 @@ let slapd: Slapd;
 beforeAll(async () => {
   workspace = await createWorkspace('ldap');
   slapd = await startSlapd(workspace);
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await slapd?.stop();

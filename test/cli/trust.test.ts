@@ -28,7 +28,7 @@ beforeAll(async () => {
   host = `localhost:${port}`;
   const pem = await readFile(`${registry.dataDirectory}/_entrepot/tls/root.crt`);
   fingerprint = new X509Certificate(pem).fingerprint256;
-}, 180_000);
+}, 300_000);
 afterAll(async () => {
   await registry.dispose();
   await workspace.remove();

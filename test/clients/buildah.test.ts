@@ -12,12 +12,12 @@ beforeAll(async () => {
   requireTool('busybox');
   sandbox = await openClientSandbox('buildah');
   await sandbox.workspace.folder('empty');
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await buildah('rm', '--all');
   await sandbox.close();
-}, 180_000);
+}, 300_000);
 
 /** buildah with its images and containers in the sandbox. */
 async function buildah(...args: string[]): Promise<string> {

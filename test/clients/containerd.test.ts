@@ -18,12 +18,12 @@ beforeAll(async () => {
   containerd = await startContainerd(sandbox, 'first');
   busybox = await busyboxImage(sandbox.workspace.join('busybox'));
   multi = await multiArchImage(sandbox.workspace.join('multi'));
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await containerd.daemon.stop();
   await sandbox.close();
-}, 180_000);
+}, 300_000);
 
 const remote = (name: string, host = sandbox.registry.host) => `${host}/${name}`;
 

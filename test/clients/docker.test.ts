@@ -18,13 +18,13 @@ beforeAll(async () => {
   second = await startDockerd(sandbox, 'second', { 'registry-mirrors': [sandbox.proxy.url] });
   await mkdir(sandbox.workspace.join('rootfs', 'bin'), { recursive: true });
   await copyFile(requireTool('busybox'), sandbox.workspace.join('rootfs', 'bin', 'busybox'));
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await first.stop();
   await second.stop();
   await sandbox.close();
-}, 180_000);
+}, 300_000);
 
 const remote = (name: string, host = sandbox.registry.host) => `${host}/${name}`;
 
@@ -90,7 +90,7 @@ test('an image of many layers', async () => {
   await second.docker(['tag', target, remote('docker/layers-copy:1')]);
   await second.docker(['push', remote('docker/layers-copy:1')]);
   await verifyImage(sandbox.registry.url, 'docker/layers-copy', '1');
-}, 180_000);
+}, 300_000);
 
 test('an OCI index is pulled and inspected; a manifest list is made and pushed', async () => {
   const multi = await multiArchImage(sandbox.workspace.join('multi'), { architectures: ['amd64', 'arm64'] });

@@ -33,11 +33,11 @@ beforeAll(async () => {
     const to = ['--dest-creds', `alice:${PASSWORD}`, busybox.reference, `docker://${remote(name)}`];
     await sandbox.run('skopeo', ['--insecure-policy', 'copy', ...to]);
   }
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await sandbox.close();
-}, 180_000);
+}, 300_000);
 
 const remote = (name: string) => `${sandbox.registry.host}/${name}`;
 
@@ -55,11 +55,11 @@ function behaves(get: () => Client): void {
     expect(await client.pull('public/seed:1')).toMatchObject({ code: 0 });
     expect((await client.pull('team/seed:1')).code).not.toBe(0);
     expect((await client.push('public/mine:1')).code).not.toBe(0);
-  }, 180_000);
+  }, 300_000);
 
   test('is told that a password is wrong', async () => {
     expect((await get().logIn('alice', 'wrong')).code).not.toBe(0);
-  }, 180_000);
+  }, 300_000);
 
   test('with a login pushes and pulls what that account may', async () => {
     const client = get();
@@ -71,7 +71,7 @@ function behaves(get: () => Client): void {
     expect(await client.pull('team/pushed:1')).toMatchObject({ code: 0 });
     expect((await client.push('team/denied:1')).code).not.toBe(0);
     await client.logOut();
-  }, 180_000);
+  }, 300_000);
 }
 
 /** What skopeo, podman and buildah have in common: their logins. */
@@ -135,10 +135,10 @@ describe('docker', () => {
     await copyFile(requireTool('busybox'), `${rootfs}/bin/busybox`);
     await sandbox.run('tar', ['-C', rootfs, '-cf', sandbox.workspace.join('rootfs.tar'), '.']);
     await dockerd.docker(['import', sandbox.workspace.join('rootfs.tar'), 'mine']);
-  }, 180_000);
+  }, 300_000);
   afterAll(async () => {
     await dockerd.stop();
-  }, 180_000);
+  }, 300_000);
 
   const docker = (...args: readonly string[]) => dockerd.docker(args, { mayFail: true });
   behaves(() => ({
@@ -168,10 +168,10 @@ describe('ctr', () => {
   let containerd: Containerd;
   beforeAll(async () => {
     containerd = await startContainerd(sandbox, 'containerd');
-  }, 180_000);
+  }, 300_000);
   afterAll(async () => {
     await containerd.daemon.stop();
-  }, 180_000);
+  }, 300_000);
 
   const ctr = (command: string, account: string | undefined, ...args: readonly string[]) => {
     const login = account === undefined ? [] : ['--user', account];
@@ -187,7 +187,7 @@ describe('ctr', () => {
     expect(await failed(ctr('push', `bob:${PASSWORD}`, remote('team/denied:1'), remote('team/seed:1')))).toBe(
       true,
     );
-  }, 180_000);
+  }, 300_000);
 });
 
 function failed(command: Promise<unknown>): Promise<boolean> {

@@ -16,12 +16,12 @@ beforeAll(async () => {
   const archive = sandbox.workspace.join('busybox.tar');
   await sandbox.run('tar', ['-C', sandbox.workspace.join('busybox-bundle', 'rootfs'), '-cf', archive, '.']);
   await podman('import', archive, 'localhost/imported');
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await podman('rm', '--all', '--force');
   await sandbox.close();
-}, 180_000);
+}, 300_000);
 
 /** podman with its images, containers and networks in the sandbox. */
 async function podman(...args: string[]): Promise<string> {

@@ -27,19 +27,19 @@ beforeAll(async () => {
   for (const tool of ['docker-registry', 'skopeo']) requireTool(tool);
   upstream = await startUpstreamRegistry('plain');
   elsewhere = await startFaultProxy(upstream.direct);
-  const entry = { name: NAME, ...upstream.settings, ...ACCOUNT };
+  const entry = { name: NAME, ...upstream.settings, ...ACCOUNT, timeout: '5s' };
   sandbox = await openClientSandbox('proxy-faults', {
     config: { proxy: { upstreams: [entry] }, http: { workers: 2 } },
   });
   clients = await openPullingClients(sandbox, [NAME]);
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await clients.close();
   await elsewhere.close();
   await sandbox.close();
   await upstream.dispose();
-}, 180_000);
+}, 300_000);
 
 /** An image at the upstream that nobody has pulled yet. */
 async function newImage(name: string): Promise<LayoutImage> {
@@ -79,7 +79,11 @@ async function pullByAll(
  * undefined where anything failed.
  * @throws Error for a whole answer that has not the digest it is given under: no client that trusts would notice
  */
-async function fetchAll(image: LayoutImage, repository: string, limit = 30_000): Promise<string | undefined> {
+async function fetchAll(
+  image: LayoutImage,
+  repository: string,
+  limit = 120_000,
+): Promise<string | undefined> {
   const signal = AbortSignal.timeout(limit);
   const get = async (path: string, digest?: string): Promise<string | undefined> => {
     const url = `${sandbox.registry.url}/v2/${repository}/${path}`;
@@ -212,7 +216,7 @@ describe('nothing cached', () => {
       if (isRefusal) refused.set(name, image);
       else await expectRight(image, name);
     },
-    180_000,
+    300_000,
   );
 
   test('refused connections: an error, and the right image when it is back', async () => {
@@ -222,12 +226,12 @@ describe('nothing cached', () => {
     await upstream.front.accept();
     expect([...new Set(Object.values(outcomes))]).toEqual(['nothing']);
     await expectRight(image, 'refused');
-  }, 180_000);
+  }, 300_000);
 
   test('what was refused comes when it is no longer', async () => {
     expect(refused.size).toBe(2);
     for (const [name, image] of refused) await expectRight(image, name);
-  }, 180_000);
+  }, 300_000);
 
   test('half a manifest, and silence that does not end: the client is told', async () => {
     await newImage('silent');
@@ -241,7 +245,7 @@ describe('nothing cached', () => {
     } finally {
       upstream.front.heal();
     }
-  }, 180_000);
+  }, 300_000);
 
   test('the account goes to nobody that an upstream names', () => {
     expect(elsewhere.asked.filter(({ target }) => target.startsWith('/endless-token'))).toEqual([]);
@@ -294,7 +298,7 @@ describe('cached, and only the upstream is faulty', () => {
   beforeAll(async () => {
     image = await newImage('kept');
     await expectAllRight(image, 'kept');
-  }, 180_000);
+  }, 300_000);
 
   const faults: Readonly<Record<string, Fault>> = {
     '429': { kind: 'status', status: 429, headers: { 'retry-after': '1' } },
@@ -313,7 +317,7 @@ describe('cached, and only the upstream is faulty', () => {
         upstream.front.heal();
       }
     },
-    180_000,
+    300_000,
   );
 
   test('the tag has moved, and what it leads to is not given: it comes as it was', async () => {
@@ -335,7 +339,7 @@ describe('cached, and only the upstream is faulty', () => {
       (await fetch(url, { method: 'HEAD' })).headers.get('docker-content-digest') === next.digest;
     await untilHolds(present);
     await expectRight(next, 'moving');
-  }, 180_000);
+  }, 300_000);
 
   test('refused connections: a tag comes as it was', async () => {
     await upstream.front.refuse();
@@ -344,5 +348,5 @@ describe('cached, and only the upstream is faulty', () => {
     } finally {
       await upstream.front.accept();
     }
-  }, 180_000);
+  }, 300_000);
 });

@@ -30,13 +30,13 @@ beforeAll(async () => {
   for (const tool of ['docker-registry', 'skopeo']) requireTool(tool);
   workspace = await createWorkspace('proxy-stress');
   upstream = await startUpstreamRegistry('plain');
-  config = { proxy: { upstreams: [{ name: NAME, ...upstream.settings }] } };
-}, 180_000);
+  config = { proxy: { upstreams: [{ name: NAME, ...upstream.settings, timeout: '5s' }] } };
+}, 300_000);
 
 afterAll(async () => {
   await upstream.dispose();
   await workspace.remove();
-}, 180_000);
+}, 300_000);
 
 const blobUrl = (registry: RunningRegistry, repository: string, digest: string) =>
   `${registry.url}/v2/proxy/${NAME}/${repository}/blobs/${digest}`;
@@ -95,7 +95,7 @@ test('fifty clients at once for a cold blob of 256 MiB: one GET, right bytes, li
   } finally {
     await registry.dispose();
   }
-}, 180_000);
+}, 300_000);
 
 describe('kill -9 in the middle of caching', () => {
   const content = randomBytes('killed', 8 * MEBIBYTE);
@@ -137,7 +137,7 @@ describe('kill -9 in the middle of caching', () => {
         await first.dispose();
       }
     },
-    180_000,
+    300_000,
   );
 
   test('at each request of an image’s pull: what is there afterwards is right, and a new pull succeeds', async () => {
@@ -175,7 +175,7 @@ describe('kill -9 in the middle of caching', () => {
         await first.dispose();
       }
     }
-  }, 180_000);
+  }, 300_000);
 
   test.each([0, 1])(
     'of worker %d: others go on or end with an error, and a new pull succeeds',
@@ -210,7 +210,7 @@ describe('kill -9 in the middle of caching', () => {
         await registry.dispose();
       }
     },
-    180_000,
+    300_000,
   );
 });
 

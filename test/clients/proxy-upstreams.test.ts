@@ -57,13 +57,13 @@ beforeAll(async () => {
     await Promise.all(seeds);
   }
   await upstream('token').seed(imageOf('token', 'skopeo'), `${ANONYMOUS_PREFIX}app:1`);
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await clients.close();
   await sandbox.close();
   for (const one of upstreams.values()) await one.dispose();
-}, 180_000);
+}, 300_000);
 
 function upstream(form: UpstreamForm): UpstreamRegistry {
   const found = upstreams.get(form);
@@ -96,7 +96,7 @@ describe.each([...UPSTREAM_FORMS])('an upstream of the form %s', (form) => {
     const counts = upstream(form).front.gets(BLOBS);
     expect(counts.size).toBe(CLIENTS.length * (LAYERS + 1));
     expect([...new Set(counts.values())]).toEqual([1]);
-  }, 180_000);
+  }, 300_000);
 
   test('warm: no blob and no manifest is fetched again', async () => {
     const { front } = upstream(form);
@@ -104,20 +104,20 @@ describe.each([...UPSTREAM_FORMS])('an upstream of the form %s', (form) => {
     expect(await pullByAll(form)).toEqual(expected);
     const gets = front.asked.filter(({ method, target }) => method === 'GET' && target.includes('/lib/'));
     expect(gets.slice(before)).toEqual([]);
-  }, 180_000);
+  }, 300_000);
 });
 
 test('tokens for nobody: what is public comes, what is not does not', async () => {
   const { digest } = imageOf('token', 'skopeo');
   expect(await clients.pull('skopeo', NOBODY, `${ANONYMOUS_PREFIX}app:1`)).toBe(digest);
   expect(await clients.pull('skopeo', NOBODY, 'lib/skopeo:1')).toBeUndefined();
-}, 180_000);
+}, 300_000);
 
 test('a certificate of an unknown authority: refused, unless the configuration takes any', async () => {
   expect(await clients.pull('skopeo', 'untrusted.example', 'lib/skopeo:1')).toBeUndefined();
   const { digest } = imageOf('tls', 'skopeo');
   expect(await clients.pull('skopeo', 'insecure.example', 'lib/skopeo:1')).toBe(digest);
-}, 180_000);
+}, 300_000);
 
 test.each([...LOCKED])(
   '%s with a wrong password: an error, again and again',
@@ -126,7 +126,7 @@ test.each([...LOCKED])(
       expect(await clients.pull('skopeo', `wrong-${form}.example`, 'lib/skopeo:1')).toBeUndefined();
     }
   },
-  180_000,
+  300_000,
 );
 
 test('proxy.remoteurl: names without a prefix are the upstream’s, and docker takes it for its mirror', async () => {
@@ -147,11 +147,11 @@ test('proxy.remoteurl: names without a prefix are the upstream’s, and docker t
   } finally {
     await mirror.close();
   }
-}, 180_000);
+}, 300_000);
 
 describe.each([...UPSTREAM_FORMS])('with the upstream of the form %s stopped', (form) => {
   test('every client gets what was pulled before', async () => {
     await upstream(form).stop();
     expect(await pullByAll(form)).toEqual(expected);
-  }, 180_000);
+  }, 300_000);
 });

@@ -40,14 +40,14 @@ beforeAll(async () => {
     ];
     await sandbox.run('skopeo', args);
   }
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await containerd.daemon.stop();
   await dockerd.stop();
   await sandbox.close();
   await upstream.dispose();
-}, 180_000);
+}, 300_000);
 
 const here = (name: string) => `${sandbox.registry.host}/proxy/upstream.example/${name}`;
 
@@ -81,7 +81,7 @@ test('skopeo: cold and warm, and the digest is the upstream’s', async () => {
       .slice(before)
       .match(/GET \/v2\/lib\/layers\/blobs\/sha256:\w+/g) ?? [];
   expect(new Set(gets).size).toBe(gets.length);
-}, 180_000);
+}, 300_000);
 
 test('docker pulls and runs', async () => {
   await dockerd.docker(['pull', here('lib/busybox:1')]);
@@ -96,7 +96,7 @@ test('docker pulls and runs', async () => {
     'alive',
   ];
   expect((await dockerd.docker(command)).stdout).toBe('alive\n');
-}, 180_000);
+}, 300_000);
 
 test('containerd takes it for a mirror', async () => {
   const hosts = sandbox.workspace.join('certs.d');
@@ -108,7 +108,7 @@ test('containerd takes it for a mirror', async () => {
   ];
   await writeFile(`${hosts}/upstream.example/hosts.toml`, lines.join('\n'));
   await containerd.ctr('images', 'pull', '--hosts-dir', hosts, 'upstream.example/lib/busybox:1');
-}, 180_000);
+}, 300_000);
 
 test('what is pushed to an upstream that takes pushes is there, and here; to others it is refused', async () => {
   const image = await layeredImage(sandbox.workspace.join('handed-on'), { layers: 4, seed: 'handed on' });
@@ -126,11 +126,11 @@ test('what is pushed to an upstream that takes pushes is there, and here; to oth
     (error: unknown) => String(error),
   );
   expect(refusal).toContain('cannot be pushed to');
-}, 180_000);
+}, 300_000);
 
 test('with the upstream stopped, what was pulled before still comes', async () => {
   await upstream.stop();
   await pull('lib/layers:1', 'stopped');
   await dockerd.docker(['rmi', '--force', here('lib/busybox:1')]);
   await dockerd.docker(['pull', here('lib/busybox:1')]);
-}, 180_000);
+}, 300_000);

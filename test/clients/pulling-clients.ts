@@ -103,7 +103,7 @@ export async function openPullingClients(
   };
 
   return {
-    pull: async (client, upstream, name, limit = 30_000) => await pullers[client](upstream, name, limit),
+    pull: async (client, upstream, name, limit = 120_000) => await pullers[client](upstream, name, limit),
     close: async () => {
       await containerd.daemon.stop();
       await dockerd.stop();

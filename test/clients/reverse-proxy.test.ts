@@ -47,7 +47,7 @@ beforeAll(async () => {
     workers: 2,
     config: { ...SETTINGS, http: { trustedproxies: ['127.0.0.1'] } },
   });
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await Promise.all(daemons.map((daemon) => daemon.stop()));
@@ -256,7 +256,7 @@ test.each(PROXIES)(
     while (audit() === undefined) await pause(20);
     expect(audit()).toContain('127.0.0.9');
   },
-  180_000,
+  300_000,
 );
 
 test('past the proxies, nobody is believed', async () => {
@@ -290,4 +290,4 @@ test('a proxy that comes by a unix socket', async () => {
       .find((text) => text.includes('/v2/a/tags/list'));
   while (line() === undefined) await pause(20);
   expect(line()).toStartWith('127.0.0.9 ');
-}, 180_000);
+}, 300_000);

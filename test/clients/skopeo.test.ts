@@ -17,7 +17,7 @@ beforeAll(async () => {
   sandbox = await openClientSandbox('skopeo');
   busybox = await busyboxImage(sandbox.workspace.join('busybox'));
   multi = await multiArchImage(sandbox.workspace.join('multi'));
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await sandbox.close();
@@ -132,7 +132,7 @@ test('two hundred small layers', async () => {
   const copy = sandbox.workspace.join('layers-copy');
   await skopeo('copy', remote('many/layers:1'), `oci:${copy}:back`);
   expect((await readLayoutImage(copy, 'back')).digest).toBe(image.digest);
-}, 180_000);
+}, 300_000);
 
 test('a layer of 1 GiB', async () => {
   const image = await bigImage(sandbox.workspace.join('big'), 1024 ** 3);

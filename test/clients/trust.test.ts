@@ -195,13 +195,13 @@ beforeAll(async () => {
   ]);
   fingerprint = new X509Certificate(await readFile(workspace.join('data/_entrepot/tls/root.crt')))
     .fingerprint256;
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   for (const daemon of daemons.reverse()) await daemon.stop();
   await machine.close();
   await workspace.remove();
-}, 180_000);
+}, 300_000);
 
 test('clients refuse before, pull after, and refuse again', async () => {
   expect(await outcomes(all)).toEqual(each(all, 'refuses'));
@@ -221,4 +221,4 @@ test('clients refuse before, pull after, and refuse again', async () => {
   expect(await outcomes({ curl: SYSTEM_STORE.curl })).toEqual({ curl: 'pulls' });
   await trust('--remove');
   expect(await outcomes(all)).toEqual(each(all, 'refuses'));
-}, 180_000);
+}, 300_000);

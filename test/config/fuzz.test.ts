@@ -56,7 +56,7 @@ test('any tree of settings loads or is a ConfigError', async () => {
     }),
     { numRuns: 150 },
   );
-}, 180_000);
+}, 300_000);
 
 test('any text loads or is a ConfigError', async () => {
   const piece = fc.constantFrom(
@@ -99,7 +99,7 @@ test('any text loads or is a ConfigError', async () => {
     }),
     { numRuns: 150 },
   );
-}, 180_000);
+}, 300_000);
 
 test('any variables load or are a ConfigError', async () => {
   const name = fc
@@ -118,4 +118,4 @@ test('any variables load or are a ConfigError', async () => {
     }),
     { numRuns: 150 },
   );
-}, 180_000);
+}, 300_000);

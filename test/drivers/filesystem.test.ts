@@ -270,7 +270,7 @@ test('writers whose folder others prune at the same moment all write', async () 
   };
   await Promise.all(Array.from({ length: 8 }, (_, index) => writer(index)));
   expect(failures).toEqual([]);
-}, 180_000);
+}, 300_000);
 
 test('of two that take one object and give it back, the one that comes late finds none: nothing else', async () => {
   await subject.driver.write('u/data', new Uint8Array([1]));
@@ -287,4 +287,4 @@ test('of two that take one object and give it back, the one that comes late find
     expect(failures).toEqual([]);
     expect(taken).toBeGreaterThan(0);
   }
-}, 180_000);
+}, 300_000);

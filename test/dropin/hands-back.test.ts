@@ -23,7 +23,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await folder.close();
-}, 180_000);
+}, 300_000);
 
 /** Tags of the repository that were deleted before the folder is handed back. */
 async function deleteTag(repository: string, tag: string): Promise<void> {
@@ -51,7 +51,7 @@ test('what both have written is served and survives the collector', async () => 
   expect(await takeSnapshot(folder.url)).toEqual(ours);
   await folder.openWithEntrepot();
   expect(await takeSnapshot(folder.url)).toEqual(ours);
-}, 180_000);
+}, 300_000);
 
 test('its collector of untagged manifests keeps what is tagged and takes the rest', async () => {
   await folder.openWithEntrepot();
@@ -80,7 +80,7 @@ test('its collector of untagged manifests keeps what is tagged and takes the res
   await ask(folder.url, `/v2/image/one/blobs/${layer}`, 404, { method: 'HEAD' });
   await push(folder.workspace, untagged, folder, 'image/one:again');
   await verifyImage(folder.url, 'image/one', 'again');
-}, 180_000);
+}, 300_000);
 
 test('images that Entrepot has deleted are gone, and their blobs are collected', async () => {
   await folder.openWithEntrepot();
@@ -96,7 +96,7 @@ test('images that Entrepot has deleted are gone, and their blobs are collected',
   expect(await tagsOf(folder.url, 'app')).toEqual(['kept']);
   await ask(folder.url, `/v2/app/manifests/${gone.digest}`, 404);
   expect(await verifyImage(folder.url, 'app', 'kept')).toContain(kept.digest);
-}, 180_000);
+}, 300_000);
 
 test('artifacts, indexes and sha512 content that Entrepot took are no stumbling block', async () => {
   await folder.openWithEntrepot();
@@ -128,7 +128,7 @@ test('artifacts, indexes and sha512 content that Entrepot took are no stumbling 
   await folder.openWithDockerRegistry();
   expect(await takeSnapshot(folder.url)).toEqual(before);
   expect((await pullManifest(folder.url, 'art/multi', artifact.digest)).digest).toBe(artifact.digest);
-}, 180_000);
+}, 300_000);
 
 test('a manifest that is known by its sha512 does not stop the collector', async () => {
   await folder.openWithEntrepot();
@@ -151,4 +151,4 @@ test('a manifest that is known by its sha512 does not stop the collector', async
   const path = `/v2/sha512/image/manifests/long`;
   const answer = await ask(folder.url, path, 200, { method: 'HEAD' });
   expect(answer.headers.get('docker-content-digest')).toBe(sha512);
-}, 180_000);
+}, 300_000);

@@ -12,11 +12,11 @@ let image: LayoutImage;
 beforeAll(async () => {
   folder = await createOneFolder('referrers');
   image = await layeredImage(folder.workspace.join('image'));
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await folder.close();
-}, 180_000);
+}, 300_000);
 
 async function referrers(query = ''): Promise<Referrer[]> {
   const answer = await ask(folder.url, `/v2/art/image/referrers/${image.digest}${query}`, 200);
@@ -40,7 +40,7 @@ test('they appear at once, with their type and annotations', async () => {
   await folder.openWithEntrepot();
   expect(await referrers()).toEqual(inOrder([signature, sbom]));
   expect(await referrers('?artifactType=application/x.signature')).toEqual([signature]);
-}, 180_000);
+}, 300_000);
 
 test('so do those that are attached after docker-registry has been back', async () => {
   const before = await referrers();
@@ -48,7 +48,7 @@ test('so do those that are attached after docker-registry has been back', async 
   const late = await pushReferrerByTag(folder.url, 'art/image', subject(), 'application/x.late');
   await folder.openWithEntrepot();
   expect(await referrers()).toEqual(inOrder([...before, late]));
-}, 180_000);
+}, 300_000);
 
 test('one that is pushed to Entrepot is listed beside them', async () => {
   const before = await referrers();
@@ -65,4 +65,4 @@ test('one that is deleted disappears, in whichever server it is deleted', async 
   await ask(folder.url, `/v2/art/image/manifests/${second.digest}`, 202, { method: 'DELETE' });
   await folder.openWithEntrepot();
   expect(await referrers()).toEqual(others);
-}, 180_000);
+}, 300_000);

@@ -20,7 +20,7 @@ const started: RunningRegistry[] = [];
 afterEach(async () => {
   // The folder of one may be that of those after it.
   for (const registry of started.splice(0).toReversed()) await registry.dispose();
-}, 180_000);
+}, 300_000);
 
 describe.each(servers)('%s', (_name, start, refusal) => {
   async function serve(config: ConfigObject, options: RegistryOptions = {}): Promise<RunningRegistry> {

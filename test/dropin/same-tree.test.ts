@@ -22,12 +22,12 @@ beforeEach(async () => {
   ours = await createOneFolder('ours');
   await theirs.openWithDockerRegistry();
   await ours.openWithEntrepot();
-}, 180_000);
+}, 300_000);
 
 afterEach(async () => {
   await theirs.close();
   await ours.close();
-}, 180_000);
+}, 300_000);
 
 /** The names below a repository that registry:2 knows. All others with `_` are additions, which it ignores. */
 const KNOWN = new Set(['_layers', '_manifests', '_uploads']);
@@ -68,7 +68,7 @@ test('pushes, moved tags and deletions by skopeo', async () => {
   const expected = await tree(theirs);
   expect(expected.length).toBeGreaterThan(100);
   expect(await tree(ours)).toEqual(expected);
-}, 180_000);
+}, 300_000);
 
 test('a mount, a blob of no bytes, a manifest by digest, a deleted blob', async () => {
   for (const { url } of [theirs, ours]) {
@@ -87,7 +87,7 @@ test('a mount, a blob of no bytes, a manifest by digest, a deleted blob', async 
     await ask(url, `/v2/tree/from/blobs/${blob}`, 202, { method: 'DELETE' });
   }
   expect(await tree(ours)).toEqual(await tree(theirs));
-}, 180_000);
+}, 300_000);
 
 test('uploads: one that waits, one that was cancelled', async () => {
   for (const { url } of [theirs, ours]) {
@@ -99,7 +99,7 @@ test('uploads: one that waits, one that was cancelled', async () => {
     await ask(url, locationOf(await begin()).href, 204, { method: 'DELETE' });
   }
   expect(await tree(ours)).toEqual(await tree(theirs));
-}, 180_000);
+}, 300_000);
 
 test('a tag that was deleted leaves no file of its own', async () => {
   const { url } = ours;
@@ -115,4 +115,4 @@ test('a tag that was deleted leaves no file of its own', async () => {
   await pushManifest(url, 'tree/tags', 'gone', manifest);
   await ask(url, '/v2/tree/tags/manifests/gone', 202, { method: 'DELETE' });
   expect(await tree(ours)).toEqual(before);
-}, 180_000);
+}, 300_000);

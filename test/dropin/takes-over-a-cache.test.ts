@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await upstream.dispose();
   await workspace.remove();
-}, 180_000);
+}, 300_000);
 
 async function publish(seed: string): Promise<string> {
   const image = await layeredImage(workspace.join(seed), { layers: 3, seed });
@@ -72,4 +72,4 @@ test('what it had cached is cached still, follows the upstream, and does not cou
     await registry.dispose();
     await mirror.dispose();
   }
-}, 180_000);
+}, 300_000);

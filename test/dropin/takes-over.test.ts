@@ -40,16 +40,16 @@ beforeAll(async () => {
   upload = { location: locationOf(patched), bytes };
   before = await takeSnapshot(folder.url);
   await folder.openWithEntrepot();
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await folder.close();
-}, 180_000);
+}, 300_000);
 
 test('the catalog, the tags, the headers and every byte are the same', async () => {
   expect(before.catalog.length).toBeGreaterThan(8);
   expect(await takeSnapshot(folder.url)).toEqual(before);
-}, 180_000);
+}, 300_000);
 
 test.each([1, 2, 5, 100])('the catalog in pages of %d is the same', async (size) => {
   expect(await catalogOf(folder.url, size)).toEqual([...before.catalog]);

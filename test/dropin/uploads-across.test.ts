@@ -12,7 +12,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await folder.close();
-}, 180_000);
+}, 300_000);
 
 const ways = [
   ['docker-registry', 'Entrepot'],
@@ -42,7 +42,7 @@ describe.each(ways)('from %s to %s', (from, to) => {
     const digest = digestBy('sha256', bytes);
     await ask(folder.url, closing(location, digest), 201, { method: 'PUT', body: bytes });
     await verifyBlob(folder.url, repository, { digest, size: bytes.length });
-  }, 180_000);
+  }, 300_000);
 
   test('one with a piece, that goes on with another', async () => {
     const bytes = randomBytes(`${from}-1`, 3_000_000);
@@ -61,7 +61,7 @@ describe.each(ways)('from %s to %s', (from, to) => {
       body: bytes.subarray(2_000_000),
     });
     await verifyBlob(folder.url, repository, { digest, size: bytes.length });
-  }, 180_000);
+  }, 300_000);
 
   test('one with all of its bytes, that is only to be closed', async () => {
     const bytes = randomBytes(`${from}-2`, 700_000);
@@ -71,7 +71,7 @@ describe.each(ways)('from %s to %s', (from, to) => {
     const digest = digestBy('sha256', bytes);
     await ask(folder.url, closing(location, digest), 201, { method: 'PUT' });
     await verifyBlob(folder.url, repository, { digest, size: bytes.length });
-  }, 180_000);
+  }, 300_000);
 
   test('one that is closed with a wrong digest, which is refused', async () => {
     await open(from);
@@ -80,7 +80,7 @@ describe.each(ways)('from %s to %s', (from, to) => {
     const digest = digestBy('sha256', Buffer.from('something else'));
     await ask(folder.url, closing(location, digest), 400, { method: 'PUT' });
     await ask(folder.url, `/v2/${repository}/blobs/${digest}`, 404, { method: 'HEAD' });
-  }, 180_000);
+  }, 300_000);
 
   test('one that is cancelled', async () => {
     await open(from);
@@ -88,5 +88,5 @@ describe.each(ways)('from %s to %s', (from, to) => {
     await open(to);
     await ask(folder.url, location.href, 204, { method: 'DELETE' });
     await ask(folder.url, location.href, 404);
-  }, 180_000);
+  }, 300_000);
 });

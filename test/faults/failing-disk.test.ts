@@ -70,7 +70,7 @@ describe('EIO', () => {
       await pushBlob(healthy.url, 'eio', content);
       await verifyBlob(healthy.url, 'eio', { digest, size: content.length });
       await healthy.dispose();
-    }, 180_000);
+    }, 300_000);
   }
 
   test('at any single sync of a push: refused or done, and a repetition is done and whole', async () => {
@@ -95,7 +95,7 @@ describe('EIO', () => {
         await injected.dispose();
       }
     }
-  }, 180_000);
+  }, 300_000);
 });
 
 describe('a disk that is mounted read-only', () => {
@@ -143,7 +143,7 @@ describe('a disk that is mounted read-only', () => {
       body: 'x',
     });
     await registry.dispose();
-  }, 180_000);
+  }, 300_000);
 
   test('at the start: one clear line and exit code 1; with `readonly` it serves what is there', async () => {
     workspace = await createWorkspace('erofs');
@@ -171,7 +171,7 @@ describe('a disk that is mounted read-only', () => {
     await verifyAll(reading.url, done);
     await ask(reading.url, '/v2/ro/image/blobs/uploads/', 405, { method: 'POST' });
     await reading.dispose();
-  }, 180_000);
+  }, 300_000);
 });
 
 test('a disk that is mounted on `repositories`: the start warns, pushes are refused and told why, and pulls go on', async () => {
@@ -206,7 +206,7 @@ test('a disk that is mounted on `repositories`: the start warns, pushes are refu
     () => registry.logs(),
   );
   await registry.dispose();
-}, 180_000);
+}, 300_000);
 
 test('a disk that is mounted on the folder `docker` of the root takes pushes', async () => {
   workspace = await createWorkspace('mounted');
@@ -217,4 +217,4 @@ test('a disk that is mounted on the folder `docker` of the root takes pushes', a
   await pushImage(registry.url, 'mounted/image', 'v1', 'mounted', done);
   await verifyAll(registry.url, done);
   await registry.dispose();
-}, 180_000);
+}, 300_000);

@@ -94,4 +94,4 @@ test(`${DOWNLOADS} slow downloads and ${UPLOADS} slow uploads: all go on, in lit
   );
   expect(childrenOf(registry.pid)).toEqual([worker]);
   await registry.dispose();
-}, 180_000);
+}, 300_000);

@@ -14,7 +14,7 @@ export interface Daemon {
   /**
    * Sends the signal (SIGTERM unless told) to the process, waits for its end and returns its exit code;
    * what it said last is in the logs then. What is left of its process group is killed after that.
-   * @throws Error with the logs when it has not ended after 30 s; it is killed then
+   * @throws Error with the logs when it has not ended after 90 s; it is killed then
    */
   stop(signal?: NodeJS.Signals): Promise<number>;
   /** SIGKILL to the whole process group at once, as a crash of all its processes; returns when it is gone. */
@@ -22,8 +22,8 @@ export interface Daemon {
 }
 
 /** How long a daemon may take to start or to stop, in milliseconds. */
-const START_LIMIT = 40_000;
-const STOP_LIMIT = 30_000;
+const START_LIMIT = 120_000;
+const STOP_LIMIT = 90_000;
 /**
  * How long what an ended daemon said last is waited for: its pipes may hold it still, and are open for as long
  * as a process of another group that it left behind has them.
@@ -35,7 +35,7 @@ const LOG_LIMIT = 4 * 1024 * 1024;
 
 /**
  * Starts a server in a process group of its own and waits until `ready` says that it answers.
- * @throws Error with the logs when it ends before that, or is not ready after 40 s
+ * @throws Error with the logs when it ends before that, or is not ready after 120 s
  */
 export async function startDaemon(
   command: string,

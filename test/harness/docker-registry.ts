@@ -3,7 +3,7 @@ import { type Finished, requireTool, run } from './tools.ts';
 
 /**
  * Starts Debian's `docker-registry` (distribution 2.8) on a free port of 127.0.0.1 and waits until it answers.
- * @throws Error with its logs when it does not answer within 15 s
+ * @throws Error with its logs when it does not answer within two minutes
  */
 export async function startDockerRegistry(options: RegistryOptions = {}): Promise<RunningRegistry> {
   const command = requireTool('docker-registry');

@@ -51,7 +51,7 @@ function built(path: string): string {
 
 /**
  * Starts Entrepot on a free port of 127.0.0.1 and waits until it answers.
- * @throws Error with its logs when it does not answer within 15 s
+ * @throws Error with its logs when it does not answer within two minutes
  */
 export async function startEntrepot(options: EntrepotOptions = {}): Promise<RunningRegistry> {
   const { command, args } = await entrepotCommand(options.runtime ?? defaultRuntime());

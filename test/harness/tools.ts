@@ -65,7 +65,7 @@ export interface RunOptions {
   readonly cwd?: string;
   /** Added to this process's environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Milliseconds until the command and its children are killed and `run` throws; 120 000 unless told. */
+  /** Milliseconds until the command and its children are killed and `run` throws; 240 000 unless told. */
   readonly timeout?: number;
   /** Written to standard input, which is closed afterwards. */
   readonly input?: string | Uint8Array;
@@ -83,7 +83,7 @@ export async function run(
   options: RunOptions = {},
 ): Promise<Finished> {
   const path = command.includes('/') ? command : requireTool(command);
-  const limit = options.timeout ?? 120_000;
+  const limit = options.timeout ?? 240_000;
   const child = spawn(path, args, {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },

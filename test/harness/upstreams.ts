@@ -23,7 +23,7 @@ export interface UpstreamRegistry {
   readonly front: FaultProxy;
   /** The registry itself, past the front: `http://127.0.0.1:PORT`, or `https://…`. */
   readonly direct: string;
-  /** Its entry in `proxy.upstreams`, by the way through the front: all but the name, and tags are never fresh. */
+  /** Its entry in `proxy.upstreams`, by the way through the front: all but the name; tags are never fresh, and it has two minutes to answer. */
   readonly settings: ConfigObject;
   /** Pushes an image with all that belongs to it, past the front. `name` is such as `lib/app:1`. */
   seed(image: LayoutImage, name: string): Promise<void>;
@@ -55,7 +55,7 @@ export async function startUpstreamRegistry(form: UpstreamForm): Promise<Upstrea
       // A token service is trusted by its domain, and addresses have none: so this one goes by its name.
       url: form === 'token' ? front.url.replace('127.0.0.1', 'localhost') : front.url,
       tagttl: '0s',
-      timeout: '5s',
+      timeout: '2m',
       ...(form === 'tls' ? { ca: workspace.join('ca.pem') } : {}),
       ...(form === 'htpasswd' || form === 'token' ? ACCOUNT : {}),
     },

@@ -2,7 +2,7 @@
 import { setTimeout } from 'node:timers/promises';
 
 /** Milliseconds: far more than anything takes, so that no busy machine decides a test. */
-const PATIENCE = 60_000;
+const PATIENCE = 180_000;
 
 /** Milliseconds between two looks. */
 const AGAIN = 20;
@@ -14,7 +14,7 @@ export async function pause(milliseconds: number): Promise<void> {
 
 /**
  * Asks until the answer is the one waited for, and returns that.
- * @throws Error that shows the last answer when it has not come after a minute
+ * @throws Error that shows the last answer when it has not come after three minutes
  */
 export async function eventually<T>(
   what: string,
@@ -34,7 +34,7 @@ export type Condition = () => Promise<boolean> | boolean;
 /**
  * Waits until something holds.
  * @param context what to show when it does not, such as a server's log
- * @throws Error that shows the condition's own text when it does not hold after a minute
+ * @throws Error that shows the condition's own text when it does not hold after three minutes
  */
 export async function untilHolds(condition: Condition, context: () => string = () => ''): Promise<void> {
   for (const end = Date.now() + PATIENCE; !(await condition()); await pause(AGAIN))

@@ -55,7 +55,7 @@ test('a registry is found by its name and as a service, gives way to others, and
     { second: 'taken-2.local' },
     { goodbye: true },
   ]);
-}, 180_000);
+}, 300_000);
 
 test('names after a conflict', () => {
   expect(['registry', 'registry-2', 'my-registry', 'r-9'].map(nextName)).toEqual([

@@ -27,7 +27,7 @@ other.on('message', (message) => {
   }
 });
 const until = async (what: string, holds: () => boolean, again: () => void = () => undefined) => {
-  for (const end = Date.now() + 30_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 100)))
+  for (const end = Date.now() + 120_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 100)))
     if (Date.now() < end) again();
     else throw new Error(`waited in vain for ${what}: ${JSON.stringify(heard)}`);
 };

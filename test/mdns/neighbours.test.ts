@@ -61,7 +61,7 @@ beforeAll(async () => {
   browsing = await lab.start('client', ['avahi-browse', '-pr', '_docker-registry._tcp'], {
     ready: () => Promise.resolve(true),
   });
-}, 180_000);
+}, 300_000);
 afterAll(async () => {
   await lab.dispose();
   await workspace.remove();
@@ -80,7 +80,7 @@ test('two that are switched on together settle their names, and tell them', asyn
       `docker      c=$(curl -fsSk https://${nameOf(machine)}.local:5000/root-ca.crt | openssl x509)`,
     );
   }
-}, 180_000);
+}, 300_000);
 
 test.each(['registry', 'registry-2'])(
   '%s.local is resolved, and has a certificate for that name',
@@ -100,7 +100,7 @@ test.each(['registry', 'registry-2'])(
       );
     }
   },
-  180_000,
+  300_000,
 );
 
 test('avahi-browse shows both as services, on IPv4 and on IPv6, with what they say', async () => {
@@ -118,7 +118,7 @@ test('avahi-browse shows both as services, on IPv4 and on IPv6, with what they s
     }
   }
   expect(await client('avahi-browse -apt')).toContain(';registry;Secure Web Site;local');
-}, 180_000);
+}, 300_000);
 
 test('entrepot discover lists both, and what to run next', async () => {
   const both = (out: string) => out.includes('registry.local') && out.includes('registry-2.local');
@@ -142,7 +142,7 @@ test('entrepot discover lists both, and what to run next', async () => {
       path: '/v2/',
     });
   }
-}, 180_000);
+}, 300_000);
 
 test('changed addresses are announced and certified while it serves, also where only IPv6 is left', async () => {
   const machine = byName('registry');
@@ -179,7 +179,7 @@ test('changed addresses are announced and certified while it serves, also where 
   await ip('add', '10.99.0.78/24');
   await eventually('the address after that', known('-4'), (out) => out === 'registry.local\t10.99.0.78\n');
   expect(servers.get(machine)?.exitCode()).toBeUndefined();
-}, 180_000);
+}, 300_000);
 
 test('a goodbye on SIGTERM; the old name after it; and by variables a name of one’s own', async () => {
   const machine = byName('registry-2');
@@ -215,4 +215,4 @@ test('a goodbye on SIGTERM; the old name after it; and by variables a name of on
     (out) => out.includes('announced as'),
   );
   expect((await again).logs()).toContain('announced as registry-2.local');
-}, 180_000);
+}, 300_000);

@@ -25,12 +25,12 @@ beforeAll(async () => {
   daemon = await startDockerd(sandbox, 'docker');
   big = await bigImage(sandbox.workspace.join('big'), 20 * MB);
   small = await layeredImage(sandbox.workspace.join('small'), { layers: 2 });
-}, 180_000);
+}, 300_000);
 
 afterAll(async () => {
   await daemon.stop();
   await sandbox.close();
-}, 180_000);
+}, 300_000);
 
 const USED_UP = /denied: the quota of [a-z]+\/\* is used up: .* of 5 MB are in use/;
 const TOO_MANY = /denied: the quota of [a-z]+\/\* allows 1 repositories, and there are 1/;
@@ -66,7 +66,7 @@ test('skopeo is told why, and what it pushed before stays', async () => {
   expect(await debris()).toEqual([]);
   await verifyImage(sandbox.registry.url, 'tools/small', '1');
   expect(sandbox.registry.logs()).not.toContain('PUT /v2/tools/small/manifests/2');
-}, 180_000);
+}, 300_000);
 
 test('docker is told why, and does not try again', async () => {
   const archive = sandbox.workspace.join('big.tar');
@@ -84,4 +84,4 @@ test('docker is told why, and does not try again', async () => {
   expect(await debris()).toEqual([]);
   const names = await readdir(`${sandbox.registry.dataDirectory}/docker/registry/v2/repositories`);
   expect(names).toEqual(['tools']);
-}, 180_000);
+}, 300_000);

@@ -135,4 +135,4 @@ test('at rest sums and marks agree and miss nothing, in every order that was tri
     expect({ seed, ...(await book(ACCOUNT)) }).toEqual({ seed, ...there, reserved: 0 });
     expect({ seed, ...(await marked(subject)) }).toEqual({ seed, ...there });
   }
-}, 180_000);
+}, 300_000);

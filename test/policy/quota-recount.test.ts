@@ -125,7 +125,7 @@ describe('a crash at any step', () => {
       if (outcome === 'done' && step <= at) break;
     }
     expect(steps).toBeGreaterThan(30);
-  }, 180_000);
+  }, 300_000);
 
   test('of a deletion or of a count leaves sums that miss nothing, and are right after a count', async () => {
     for (const what of ['deletion', 'count'] as const) {
@@ -173,7 +173,7 @@ describe('a crash at any step', () => {
         if (at === 0) expect(isDone).toBe(false);
       }
     }
-  }, 180_000);
+  }, 300_000);
 
   async function markedBytes({ objects }: ReturnType<typeof quotaCase>): Promise<number> {
     let bytes = 0;

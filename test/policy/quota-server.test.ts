@@ -84,7 +84,7 @@ test('of 65 pushes at once by two workers exactly as many are taken as fit; the 
   await registry.stop();
   expect(usage('--json').out).toContain('"bytes":50000');
   await registry.dispose();
-}, 180_000);
+}, 300_000);
 
 test('a server that is killed while it is pushed to: counted anew, the quota holds to the byte', async () => {
   const workspace = await createWorkspace('quota-kill');
@@ -117,7 +117,7 @@ test('a server that is killed while it is pushed to: counted anew, the quota hol
   expect(await push(registry.url, 'team/k0', content(20_000))).toBe(413);
   await registry.dispose();
   await workspace.remove();
-}, 180_000);
+}, 300_000);
 
 test('a refusal names the quota, is logged, and goes to the audit log with who it was', async () => {
   const registry = await startEntrepot({
@@ -150,4 +150,4 @@ test('a refusal names the quota, is logged, and goes to the audit log with who i
   expect(audit).toContain('the quota of ann/*');
   expect(audit).toContain('"ann"');
   await registry.dispose();
-}, 180_000);
+}, 300_000);

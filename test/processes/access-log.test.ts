@@ -88,8 +88,7 @@ test('a server that ends loses no line of its access log, though its reader come
 
 test('a server ends although nobody reads its access log', async () => {
   await withFullOutput(async (server) => {
-    const began = Date.now();
     expect(await server.stop()).toBe(0);
-    expect(Date.now() - began).toBeLessThan(8_000); // the drain's limit, after which it would be killed, is ten
+    expect(server.logs()).not.toContain('was killed');
   });
 });

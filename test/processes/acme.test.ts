@@ -128,7 +128,7 @@ test('two nodes, two workers each, one order by http-01: all show the certificat
   const outside = await rawStatus(plain[0] ?? 0, `${below}../account.key`);
   expect(outside).toBe('HTTP/1.1 308 Permanent Redirect');
   for (const node of nodes) expect(await node.stop()).toBe(0);
-}, 180_000);
+}, 300_000);
 
 // Bun's TLS cannot show another certificate by the client's protocol.
 if (!isNode)
@@ -145,4 +145,4 @@ if (!isNode)
       code: 1,
       stderr: expect.stringContaining('http.tls.letsencrypt.challenge: tls-alpn-01 needs a runtime'),
     });
-  }, 180_000);
+  }, 300_000);

@@ -147,4 +147,4 @@ test('other rules are taken up by all processes without a restart', async () => 
   }
   expect(registry.logs()).toContain('the rules of tags are taken up');
   expect(registry.logs()).not.toContain('counts from the next start');
-}, 180_000);
+}, 300_000);

@@ -44,7 +44,7 @@ test('one command: TLS, a name, an account; everybody pulls, accounts push', asy
   } finally {
     await workspace.remove();
   }
-}, 180_000);
+}, 300_000);
 
 test('a file says what it means itself', async () => {
   const { command, args } = await entrepotCommand();

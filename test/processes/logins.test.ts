@@ -59,7 +59,7 @@ test('a password, and the token that it is exchanged for, are good for every wor
   await registry.stop();
   registry = await startEntrepot({ configFile, dataDirectory, port: Number(host.split(':')[1]) });
   expect(await status('/v2/a/tags/list', `Bearer ${token}`)).toBe(404);
-}, 180_000);
+}, 300_000);
 
 test('rights that change in the file count a moment later, and a broken file changes nothing', async () => {
   registry = await startEntrepot({
@@ -83,7 +83,7 @@ test('rights that change in the file count a moment later, and a broken file cha
   process.kill(registry.pid, 'SIGHUP');
   await until(() => Promise.resolve(registry.logs().includes('replacing the workers')));
   await until(async () => (await Promise.all(Array.from({ length: 6 }, list))).every((one) => one === 403));
-}, 180_000);
+}, 300_000);
 
 test("registry:2's htpasswd: a missing file is made, its password is told once, and it is read again", async () => {
   const path = workspace.join('htpasswd');
@@ -107,7 +107,7 @@ test("registry:2's htpasswd: a missing file is made, its password is told once, 
     /there is no such file any more; it gives no accounts to this process/.test(registry.logs()),
   );
   await until(async () => (await status('/v2/', basic('bob'))) === 401);
-}, 180_000);
+}, 300_000);
 
 test('guesses are counted in all workers together, also those that come at once', async () => {
   registry = await startEntrepot({ workers: 2, config: { users: { alice: HASH, bob: HASH } } });
@@ -131,4 +131,4 @@ test('guesses are counted in all workers together, also those that come at once'
   expect(honest).toEqual(Array<number>(40).fill(200));
   // What can be no account's name costs nobody a hash, and is no account.
   expect(await guess('', 'x')).toBe(401);
-}, 180_000);
+}, 300_000);

@@ -22,7 +22,7 @@ beforeAll(async () => {
   image = await layeredImage(workspace.join('image'), { layers: 3, seed: 'forms' });
   await upstream.seed(image, 'lib/app:1');
   await plain.seed(image, 'lib/app:1');
-}, 180_000);
+}, 300_000);
 afterEach(async () => {
   await registry?.dispose();
 });
@@ -57,7 +57,7 @@ test('an authority of the operator’s own is believed, no other is, and any if 
   expect(await pulls('untrusted', registry.url)).toBe(false);
   expect(await pulls('trusted', registry.url)).toBe(true);
   expect(await pulls('insecure', registry.url)).toBe(true);
-}, 180_000);
+}, 300_000);
 
 /** An HTTP proxy: CONNECT for TLS, whole URLs for the rest. */
 async function startHttpProxy(): Promise<{ server: Server; asked: string[]; url: string }> {
@@ -129,7 +129,7 @@ test('an HTTP proxy of the environment is asked, but not for what is excepted', 
     proxy.server.closeAllConnections();
     proxy.server.close();
   }
-}, 180_000);
+}, 300_000);
 
 test('two workers fetch a blob once for twenty clients', async () => {
   registry = await startEntrepot({
@@ -144,4 +144,4 @@ test('two workers fetch a blob once for twenty clients', async () => {
     .slice(before)
     .filter((asked) => asked.method === 'GET' && asked.target.includes('/blobs/'));
   expect(new Set(blobs.map(({ target }) => target)).size).toBe(blobs.length);
-}, 180_000);
+}, 300_000);

@@ -89,7 +89,7 @@ test('a worker that is killed is named in the log and replaced, and the others s
 });
 
 test('SIGTERM lets a download under way end, refuses new connections, and exits with 0', async () => {
-  const registry = await start();
+  const registry = await start({ config: { http: { draintimeout: '5m' } } });
   const size = 48 * 1024 * 1024;
   const download = await slowDownload(await pushBlob(registry.url, size));
   const stopped = registry.stop('SIGTERM');

@@ -68,7 +68,7 @@ test('an authority is made, its certificate told by plain HTTP, and nothing else
   expect(await sentTo(plain, 'evil.example')).toEqual([308, `https://registry.test:${port}/v2/`]);
   for (const host of ['x:99999', '[::1%25eth0]'])
     expect([host, await sentTo(plain, host)]).toEqual([host, [400, undefined]]);
-}, 180_000);
+}, 300_000);
 
 async function makePair(
   name: string,
@@ -150,7 +150,7 @@ test('certificates that change on the disk are shown to who comes then, and no t
   await Promise.all(clients);
   expect(failures).toEqual([]);
   expect(count).toBeGreaterThan(50);
-}, 180_000);
+}, 300_000);
 
 test('a certificate that changes while the server starts is shown', async () => {
   const pairs = await Promise.all(['one', 'other'].map((name) => makePair(name)));
@@ -179,7 +179,7 @@ test('a certificate that changes while the server starts is shown', async () => 
     times = (await shown(port)) === ['one', 'other'][last % 2] ? times + 1 : 0;
     return times === 12;
   });
-}, 180_000);
+}, 300_000);
 
 test('of several certificates each name has its own; one that does not fit keeps all of those before', async () => {
   const [main, wild, named, later] = await Promise.all([
@@ -240,7 +240,7 @@ test('of several certificates each name has its own; one that does not fit keeps
     return times === 4;
   });
   expect([found, times]).toEqual([after, 4]);
-}, 180_000);
+}, 300_000);
 
 test.each([
   ['no names', 'IP:127.0.0.1', 'has no DNS name that clients could ask for: give it "names"'],

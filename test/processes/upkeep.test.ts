@@ -142,7 +142,7 @@ test('a server runs a job and tells what it does; a second client is told that i
   ]);
   await until(() => registry.logs().includes('msg="upkeep was stopped" job=gc by=command'));
   expect(await entrepot('jobs', 'cancel', 'gc', registry.configFile)).toMatchObject({ code: 1 });
-}, 180_000);
+}, 300_000);
 
 test('Ctrl-C cancels what was asked for, a client that is killed does not', async () => {
   const asked = await beginLongRun();
@@ -166,7 +166,7 @@ test('Ctrl-C cancels what was asked for, a client that is killed does not', asyn
   expect(childrenOf(registry.pid)).toEqual(workers);
   // What it left is no lock: the next one runs.
   expect(await entrepot('gc', registry.configFile, '--dry-run')).toMatchObject({ code: 0 });
-}, 180_000);
+}, 300_000);
 
 /** Sends the head of an upload's only chunk and all of its bytes but the last, which `finish` sends. */
 async function slowPush(
@@ -228,7 +228,7 @@ test('read-only mode lets end what is under way, then refuses all changes, also 
     readOnly: { on: true, reason: 'by hand', since: 1 },
   });
   expect(await entrepot('read-only', 'off', registry.configFile)).toMatchObject({ code: 0 });
-}, 180_000);
+}, 300_000);
 
 test('a supervisor that is killed leaves a socket that the next one replaces, and no job', async () => {
   const long = await beginLongRun();
@@ -249,7 +249,7 @@ test('a supervisor that is killed leaves a socket that the next one replaces, an
     await second.dispose();
   }
   expect(await status()).toBeDefined();
-}, 180_000);
+}, 300_000);
 
 test('a server waits for a job that has the storage to itself', async () => {
   const dataDirectory = await workspace.folder('alone');
@@ -296,4 +296,4 @@ test('by its timetable the collector runs by itself, and only in its window', as
   await restart({ ...env, REGISTRY_GARBAGE_COLLECTOR_WINDOW: `"${hour(3)}-${hour(5)}"` }, 'empty');
   await pause(1_000);
   expect(registry.logs()).not.toContain('by=schedule');
-}, 180_000);
+}, 300_000);

@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await registry.dispose();
-}, 180_000);
+}, 300_000);
 
 /**
  * Sends a body without an end until the server has answered or closed, and then `more` bytes.
@@ -193,7 +193,7 @@ test('security 5: upload sessions that nobody closes cost no memory', async () =
   await rounds(450);
   expect((await residentBytes(registry.pid)) - before).toBeLessThan(64 * MIB);
   await ask(registry.url, '/v2/', 200);
-}, 180_000);
+}, 300_000);
 
 test('security 6: no number of ranges makes more than one answer', async () => {
   const blob = randomBytes('ranges', 100_000);

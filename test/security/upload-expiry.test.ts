@@ -45,4 +45,4 @@ test('security 5: an upload that was broken off leaves no file once it has expir
   // Nothing else went with it.
   await ask(registry.url, `/v2/expiry/broken/blobs/${layer}`, 200);
   await ask(registry.url, '/v2/expiry/broken/manifests/latest', 200);
-}, 180_000);
+}, 300_000);

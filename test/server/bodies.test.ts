@@ -27,7 +27,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
     file = join(await temporaryFolder(), 'content.bin');
     await writeFile(file, content);
     subject = await start(runtime);
-  }, 180_000);
+  }, 300_000);
   afterAll(async () => stop(subject));
 
   const open = () => new RawClient({ port: subject.port, host: '127.0.0.1' });

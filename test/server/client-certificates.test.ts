@@ -69,7 +69,7 @@ beforeAll(async () => {
   );
   await certify('stranger', '/CN=builder', 'DNS:ci.example');
   await certify('tricky', '/CN=one/CN=builder', '@names\n[names]\nURI.1=http://a/,DNS:admin', 'authority');
-}, 180_000);
+}, 300_000);
 
 afterAll(cleanUp);
 
@@ -92,7 +92,7 @@ async function ask(
 ): Promise<string | undefined> {
   const proof = client === undefined ? [] : ['--cert', `${client}.pem`, '--key', `${client}.key`];
   const url = `https://127.0.0.1:${subject.port}${path}`;
-  const args = ['-sS', '--max-time', '20', '--cacert', 'server.pem', ...proof, ...more, url];
+  const args = ['-sS', '--max-time', '200', '--cacert', 'server.pem', ...proof, ...more, url];
   const { code, stdout } = await run('curl', args, { cwd: folder, mayFail: true });
   return code === 0 ? stdout : undefined;
 }
@@ -161,7 +161,7 @@ describe.each(RUNTIMES.map((runtime) => [runtime] as const))('%s', (runtime) => 
     subject.kill('SIGTERM');
     expect(await slow).toBe('slow');
     expect((await subject.exited).code).toBe(0);
-  }, 180_000);
+  }, 300_000);
 });
 
 test('what is no certificate has no names', () => {

@@ -13,7 +13,7 @@ let tls: TlsOptions;
 
 beforeAll(async () => {
   tls = await tlsWithClients();
-}, 180_000);
+}, 300_000);
 
 afterAll(cleanUp);
 
@@ -35,7 +35,7 @@ test.concurrent.each([...RUNTIMES])(
     await client.closed();
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -49,7 +49,7 @@ test.concurrent.each([...RUNTIMES])(
     await Promise.all([fresh.closed(), used.closed()]);
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -67,7 +67,7 @@ test.concurrent.each([...RUNTIMES])(
     client.destroy();
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -88,7 +88,7 @@ test.concurrent.each([...RUNTIMES])(
     expect(answer).toStartWith('HTTP/1.1 200');
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -107,7 +107,7 @@ test.concurrent.each([...RUNTIMES])(
     expect(await end).toContain(JSON.stringify({ size }));
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -127,5 +127,5 @@ test.concurrent.each([...RUNTIMES])(
     client.destroy();
     await stop(subject);
   },
-  180_000,
+  300_000,
 );

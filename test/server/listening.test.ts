@@ -45,7 +45,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       `cannot listen on 127.0.0.1:${port}: it is in use by another process; stop that one or choose another address`,
     );
     other.close();
-  }, 180_000);
+  }, 300_000);
 
   test('so is the port of another one of these servers, which shares it among its workers', async () => {
     const first = await start(runtime, { workers: 2 });
@@ -121,7 +121,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       expect((await first.exited).code).toBe(0);
       expect((await askBySocket(unix))?.status).toBe(200);
       await stop(second);
-    }, 180_000);
+    }, 300_000);
 
     test('is there for everybody while workers are replaced, and one that crashes takes it again', async () => {
       const folder = await temporaryFolder();
@@ -168,7 +168,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
       subject.kill('SIGTERM');
       await subject.exited;
       expect(await readdir(folder)).toEqual([]);
-    }, 180_000);
+    }, 300_000);
 
     test('whose server was killed is taken over', async () => {
       const unix = join(await temporaryFolder(), 'server.sock');

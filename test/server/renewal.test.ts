@@ -65,5 +65,5 @@ test.concurrent.each([
     expect(await pulled).toBe(true);
     await stop(subject);
   },
-  180_000,
+  300_000,
 );

@@ -17,7 +17,7 @@ describe.each([...RUNTIMES])('%s', (runtime) => {
   let subject: Subject;
   beforeAll(async () => {
     subject = await start(runtime);
-  }, 180_000);
+  }, 300_000);
   afterAll(async () => stop(subject));
 
   const ask = (request: string, method?: string) => exchange(subject.port, request, method);

@@ -70,7 +70,7 @@ describe.each(['bun', 'node24'] as const)('%s', (runtime) => {
     expect(subject.lines.filter(says('was killed'))).toHaveLength(left.length);
     expect(subject.lines.filter(says('is ended with its requests'))).toHaveLength(1);
     for (const client of clients) client.destroy();
-  }, 180_000);
+  }, 300_000);
 
   test('a replaced worker ends at its limit, which is told', async () => {
     const subject = await start(runtime, { replacedLimitMs: 200 });
@@ -81,7 +81,7 @@ describe.each(['bun', 'node24'] as const)('%s', (runtime) => {
     });
     client.destroy();
     await stop(subject);
-  }, 180_000);
+  }, 300_000);
 
   test('a worker that crashes while it is replaced leaves one in its place', async () => {
     const subject = await start(runtime);
@@ -95,7 +95,7 @@ describe.each(['bun', 'node24'] as const)('%s', (runtime) => {
     expect(childrenOf(subject.pid)).toHaveLength(1);
     expect(await statusOf(subject)).toBe(200);
     await stop(subject);
-  }, 180_000);
+  }, 300_000);
 
   test('what keeps a crashed worker from starting again ends nothing, and SIGHUP tries at once', async () => {
     const failWhile = join(await temporaryFolder(), 'unreadable');
@@ -112,7 +112,7 @@ describe.each(['bun', 'node24'] as const)('%s', (runtime) => {
     while (childrenOf(subject.pid).length !== 2) await delay(20);
     expect(await statusOf(subject)).toBe(200);
     await stop(subject);
-  }, 180_000);
+  }, 300_000);
 });
 
 test('bun, TLS with certificates of clients: who has asked nothing when the worker is replaced is answered', async () => {
@@ -132,7 +132,7 @@ test('bun, TLS with certificates of clients: who has asked nothing when the work
   }
   await untilEnded(old);
   await stop(subject);
-}, 180_000);
+}, 300_000);
 
 test.each(['node20', 'node24'] as const)(
   '%s: who is at the headers of a request when its worker is replaced is answered',
@@ -154,7 +154,7 @@ test.each(['node20', 'node24'] as const)(
     await untilEnded(old);
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.each([
@@ -186,5 +186,5 @@ test.each([
     await child.exited;
     await untilEnded(workers);
   },
-  180_000,
+  300_000,
 );

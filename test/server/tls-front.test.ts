@@ -14,7 +14,7 @@ let tls: TlsOptions;
 
 beforeAll(async () => {
   tls = await tlsWithClients();
-}, 180_000);
+}, 300_000);
 
 afterAll(cleanUp);
 
@@ -49,7 +49,7 @@ test.each([...RUNTIMES])(
     client.destroy();
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -64,7 +64,7 @@ test.concurrent.each([...RUNTIMES])(
     client.destroy();
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -76,7 +76,7 @@ test.concurrent.each([...RUNTIMES])(
     expect(await closed(client)).toStartWith('HTTP/1.1 400');
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([...RUNTIMES])(
@@ -99,7 +99,7 @@ test.concurrent.each([...RUNTIMES])(
     expect(await answer).toEndWith('slow');
     expect((await subject.exited).code).toBe(0);
   },
-  180_000,
+  300_000,
 );
 
 test('headers that come byte by byte end', async () => {

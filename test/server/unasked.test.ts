@@ -23,7 +23,7 @@ const BYTES = 16_000_000;
 let tls: TlsOptions;
 beforeAll(async () => {
   tls = await tlsWithClients();
-}, 180_000);
+}, 300_000);
 afterAll(cleanUp);
 
 async function begin(runtime: Runtime, way: Way) {
@@ -85,7 +85,7 @@ test.concurrent.each([
     expect(await subject.exited).toEqual({ code: 0, signal: null });
     expect(subject.lines.filter(({ level }) => level === 'warn')).toEqual([]);
   },
-  180_000,
+  300_000,
 );
 
 test.concurrent.each([
@@ -116,7 +116,7 @@ test.concurrent.each([
     await untilEnded(old);
     await stop(subject);
   },
-  180_000,
+  300_000,
 );
 
 // With a request under way, as above, its answer ends the others by Bun as well.
@@ -136,4 +136,4 @@ test('bun: a drain closes what is left when nobody asks anything, before the lim
   await listener.drain();
   await end;
   expect(stop.mock.calls).toEqual([[false], [true]]);
-}, 180_000);
+}, 300_000);

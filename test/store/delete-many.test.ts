@@ -85,4 +85,4 @@ test('a repository goes at a cost that is that of its content, and leaves no fol
   expect(gone).toEqual({ tags: FEW * 4, manifests: FEW * 4, blobs: FEW * 4, uploads: 1 });
   expect(many / few).toBeLessThan(6);
   expect(isLeft).toBe(false);
-}, 180_000);
+}, 300_000);

@@ -118,7 +118,7 @@ test('whatever the order of steps, what was acknowledged and not deleted is whol
     ),
     { numRuns: RUNS },
   );
-}, 180_000);
+}, 300_000);
 
 test('a push that is taken back leaves the manifest to another push that was told that it is here', async () => {
   const driver = new MemoryDriver();

@@ -187,5 +187,5 @@ for (const [storage, runs] of [
       }),
       { numRuns: runs },
     );
-  }, 180_000);
+  }, 300_000);
 }

@@ -51,4 +51,4 @@ test('what a program leaves running holds up nobody', async () => {
     // They still run: it throws for one that does not.
     for (const name of ['left', 'left-too']) process.kill(Number(await readFile(join(folder, name), 'utf8')));
   }
-}, 180_000);
+}, 300_000);

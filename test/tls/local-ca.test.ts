@@ -89,7 +89,7 @@ test('of several first starts on one folder one makes it all, and the others tak
   const key = createPrivateKey(await readFile(join(folder, 'server.key')));
   expect((await leaf()).checkPrivateKey(key)).toBe(true);
   expect((await readdir(folder)).sort()).toEqual(['root.crt', 'root.key', 'server.crt', 'server.key']);
-}, 180_000);
+}, 300_000);
 
 test.each([
   ['root.key', ['making.lock', 'root.new']],
@@ -120,7 +120,7 @@ test.each([
     expect(names.sort()).toEqual(['root.crt', 'root.key', 'server.crt', 'server.key']);
     expect((await make({ now: Date.now() })).isNew).toBe(false);
   },
-  180_000,
+  300_000,
 );
 
 test.each([

@@ -212,4 +212,4 @@ test('whatever the order of steps, what was acknowledged stays whole, and in the
     ),
     { numRuns: RUNS },
   );
-}, 180_000);
+}, 300_000);
