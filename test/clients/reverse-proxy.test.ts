@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { hashSync } from 'bcryptjs';
 import { type Daemon, startDaemon } from '../harness/daemon.ts';
-import { pause } from '../harness/waiting.ts';
+import { pause, untilLogged } from '../harness/waiting.ts';
 import { freePort } from '../harness/ports.ts';
 import { entrepotCommand, type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { layeredImage } from '../harness/images.ts';
@@ -270,7 +270,7 @@ test('past the proxies, nobody is believed', async () => {
       .find((text) => text.includes(path));
   while (line() === undefined) await pause(20);
   expect(line()).toStartWith('127.0.0.9 ');
-  expect(registry.logs()).toContain('127.0.0.9 says for whom it asks');
+  await untilLogged(registry, '127.0.0.9 says for whom it asks');
 });
 
 test('a proxy that comes by a unix socket', async () => {

@@ -8,7 +8,7 @@ import { layeredImage } from '../harness/images.ts';
 import { ACCEPT, ask, jsonOf, verifyImage } from '../harness/registry-client.ts';
 import { run } from '../harness/tools.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
-import { untilHolds } from '../harness/waiting.ts';
+import { untilHolds, untilLogged } from '../harness/waiting.ts';
 
 let workspace: Workspace;
 let upstream: RunningRegistry;
@@ -48,7 +48,7 @@ test('what it had cached is cached still, follows the upstream, and does not cou
 
   let registry = await startEntrepot({ dataDirectory, configFile, port: Number(host.split(':')[1]) });
   try {
-    expect(registry.logs()).toContain('what registry:2 had cached is taken over');
+    await untilLogged(registry, 'what registry:2 had cached is taken over');
     expect(existsSync(state)).toBe(false);
     const asked = upstream.logs().length;
     expect(await verifyImage(registry.url, 'team/app', 'latest')).not.toEqual([]);

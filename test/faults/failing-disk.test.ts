@@ -13,7 +13,7 @@ import {
   verifyBlob,
 } from '../harness/registry-client.ts';
 import { run } from '../harness/tools.ts';
-import { untilHolds } from '../harness/waiting.ts';
+import { untilHolds, untilLogged } from '../harness/waiting.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
 import { nothingYet, pushImage, verifyAll } from './pushes.ts';
 import { startInjected } from './strace.ts';
@@ -61,7 +61,7 @@ describe('EIO', () => {
       } else await expectRefusal(begun);
       await ask(injected.url, `/v2/eio/blobs/${digest}`, 404, { method: 'HEAD' });
       await ask(injected.url, '/v2/', 200);
-      expect(injected.logs()).toContain('input/output error (EIO)');
+      await untilLogged(injected, 'input/output error (EIO)');
       expect(injected.logs()).not.toContain('ended unasked');
       expect(childrenOf(strace ?? -1)).toEqual(workers);
       await injected.dispose();
@@ -135,7 +135,7 @@ describe('a disk that is mounted read-only', () => {
       expect([name, answer.status]).toEqual([name, 503]);
       await expectRefusal(answer);
     }
-    expect(registry.logs()).toContain('mounted read-only (EROFS)');
+    await untilLogged(registry, 'mounted read-only (EROFS)');
     await verifyAll(registry.url, done);
     await disk.remount('rw');
     await ask(registry.url, closing(location, digestBy('sha256', Buffer.from('x'))), 201, {
@@ -188,9 +188,7 @@ test('a disk that is mounted on `repositories`: the start warns, pushes are refu
   await run('rm', ['-r', repositories]);
   await run('ln', ['-s', disk.path, repositories]);
   const registry = await startEntrepot({ dataDirectory: root, workers: 1 });
-  expect(registry.logs()).toMatch(
-    /repositories is on another file system than .*_entrepot: pushes will fail/,
-  );
+  await untilLogged(registry, /repositories is on another file system than .*_entrepot: pushes will fail/);
   await verifyAll(registry.url, done);
   const content = randomBytes('parted', 1000);
   const begun = await fetch(`${registry.url}/v2/parted/image/blobs/uploads/`, { method: 'POST' });

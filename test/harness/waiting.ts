@@ -40,3 +40,17 @@ export async function untilHolds(condition: Condition, context: () => string = (
   for (const end = Date.now() + PATIENCE; !(await condition()); await pause(AGAIN))
     if (Date.now() > end) throw new Error(`waited in vain for ${condition.toString()}\n${context()}`);
 }
+
+/**
+ * Waits until a server has said it: what it writes reaches us by another way than its answers do.
+ * @throws Error that shows its log when it has not after three minutes
+ */
+export async function untilLogged(
+  server: { readonly logs: () => string },
+  text: string | RegExp,
+): Promise<void> {
+  await untilHolds(
+    () => (typeof text === 'string' ? server.logs().includes(text) : text.test(server.logs())),
+    () => `${String(text)} in\n${server.logs()}`,
+  );
+}

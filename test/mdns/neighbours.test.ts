@@ -8,7 +8,7 @@ import type { Daemon } from '../harness/daemon.ts';
 import { entrepotCommand } from '../harness/entrepot.ts';
 import type { RunOptions } from '../harness/tools.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
-import { eventually } from '../harness/waiting.ts';
+import { eventually, untilLogged } from '../harness/waiting.ts';
 import { createLinkLab, type LinkLab } from './link-lab.ts';
 
 const ADDRESSES = { one: ['10.99.0.1/24', 'fd99::1/64'], two: ['10.99.0.2/24', 'fd99::2/64'] };
@@ -214,5 +214,5 @@ test('a goodbye on SIGTERM; the old name after it; and by variables a name of on
     async () => (await again).logs(),
     (out) => out.includes('announced as'),
   );
-  expect((await again).logs()).toContain('announced as registry-2.local');
+  await untilLogged(await again, 'announced as registry-2.local');
 }, 300_000);

@@ -6,6 +6,7 @@ import { bigImage, layeredImage } from '../harness/images.ts';
 import type { LayoutImage } from '../harness/oci-layout.ts';
 import { verifyImage } from '../harness/registry-client.ts';
 import { requireTool } from '../harness/tools.ts';
+import { untilLogged } from '../harness/waiting.ts';
 import { type ClientSandbox, openClientSandbox } from '../clients/client-sandbox.ts';
 import { type Dockerd, startDockerd } from '../clients/dockerd.ts';
 
@@ -78,6 +79,7 @@ test('docker is told why, and does not try again', async () => {
   const { code, stdout, stderr } = await daemon.docker(['push', image], { mayFail: true });
   expect(stdout + stderr).toMatch(USED_UP);
   expect(code).not.toBe(0);
+  await untilLogged(sandbox.registry, '"POST /v2/docker/big/blobs/uploads/');
   const asked = sandbox.registry.logs().match(/.*\/v2\/docker\/big\/.*/g) ?? [];
   const begun = asked.filter((line) => line.includes('"POST /v2/docker/big/blobs/uploads/'));
   expect({ begun: begun.length, asked }).toEqual({ begun: 1, asked });

@@ -4,7 +4,7 @@ import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { hashSync } from 'bcryptjs';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
-import { type Condition, untilHolds } from '../harness/waiting.ts';
+import { type Condition, untilHolds, untilLogged } from '../harness/waiting.ts';
 
 const PASSWORD = 'correct horse';
 const HASH = hashSync(PASSWORD, 10);
@@ -71,7 +71,7 @@ test('rights that change in the file count a moment later, and a broken file cha
   const before = await readFile(registry.configFile, 'utf8');
   await writeFile(registry.configFile, before.replace('"pull"', '"pul"'));
   await until(() => Promise.resolve(registry.logs().includes('is wrong')));
-  expect(registry.logs()).toContain('access.pul: unknown setting');
+  await untilLogged(registry, 'access.pul: unknown setting');
   expect(await list()).toBe(404);
   // Replaced as an editor does it.
   await writeFile(

@@ -13,7 +13,7 @@ import {
 } from '../harness/entrepot.ts';
 import { run } from '../harness/tools.ts';
 import { childrenOf, untilEnded } from '../faults/worker-pids.ts';
-import { untilHolds } from '../harness/waiting.ts';
+import { untilHolds, untilLogged } from '../harness/waiting.ts';
 import { createWorkspace } from '../harness/workspace.ts';
 
 const started: RunningRegistry[] = [];
@@ -134,7 +134,7 @@ test('what is in memory outlives SIGHUP, and the log says what a crash costs', a
   const before = childrenOf(registry.pid);
   process.kill(registry.pid, 'SIGHUP');
   await untilHolds(() => registry.logs().includes('worker 0 is not replaced: '));
-  expect(registry.logs()).toContain('what it has in memory (storage.inmemory) would be lost');
+  await untilLogged(registry, 'what it has in memory (storage.inmemory) would be lost');
   expect(childrenOf(registry.pid)).toEqual(before);
   expect((await fetch(blob)).status).toBe(200);
   for (const pid of before) process.kill(pid, 'SIGKILL');

@@ -16,7 +16,7 @@ import { failureOf } from '../harness/failure-of.ts';
 import { processEnded, reapProcess } from '../harness/reaper.ts';
 import { type Finished, run } from '../harness/tools.ts';
 import { createWorkspace, type Workspace } from '../harness/workspace.ts';
-import { type Condition, pause, untilHolds } from '../harness/waiting.ts';
+import { pause, type Condition, untilHolds, untilLogged } from '../harness/waiting.ts';
 
 let workspace: Workspace;
 let registry: RunningRegistry;
@@ -162,7 +162,7 @@ test('Ctrl-C cancels what was asked for, a client that is killed does not', asyn
   expect((await status())?.ended).toMatchObject([
     { outcome: { kind: 'failed', message: expect.stringContaining('SIGKILL') } },
   ]);
-  expect(registry.logs()).toContain('msg="upkeep failed" job=gc');
+  await untilLogged(registry, 'msg="upkeep failed" job=gc');
   expect(childrenOf(registry.pid)).toEqual(workers);
   // What it left is no lock: the next one runs.
   expect(await entrepot('gc', registry.configFile, '--dry-run')).toMatchObject({ code: 0 });
@@ -261,9 +261,7 @@ test('a server waits for a job that has the storage to itself', async () => {
   await new Promise((resolve) => alone.disturbed.addEventListener('abort', resolve, { once: true }));
   await alone.end();
   const server = await starting;
-  expect(server.logs()).toContain(
-    `a job (process ${process.pid}) has the storage to itself: waiting for its end`,
-  );
+  await untilLogged(server, `a job (process ${process.pid}) has the storage to itself: waiting for its end`);
   const beside = await useStorageAlone(new Objects(driver), 'gc');
   expect(beside.isAlone).toBe(false);
   await beside.end();

@@ -76,7 +76,7 @@ export async function pullBlob(registry: ProxyRegistry, digest: string, name = N
   const { body } = await blobs.open(digest as Digest);
   const bytes = Buffer.from(await new Response(body).arrayBuffer());
   const isKept = async () => (await blobs.open(digest as Digest)).body instanceof Blob;
-  for (const end = Date.now() + 10_000; !(await isKept()) && Date.now() < end;)
+  for (const end = Date.now() + 120_000; !(await isKept()) && Date.now() < end;)
     await new Promise((resolve) => setTimeout(resolve, 1));
   return bytes;
 }

@@ -1,6 +1,6 @@
 /** What of a request may appear in an answer, in the log, or in a browser. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { pause } from '../harness/waiting.ts';
+import { pause, untilLogged } from '../harness/waiting.ts';
 import { type RunningRegistry, startEntrepot } from '../harness/entrepot.ts';
 import { ask, beginUpload, digestBy, errorCode, OCI_INDEX, OCI_MANIFEST } from './images.ts';
 import { pushBlob, pushImage, type PushedImage } from './images.ts';
@@ -89,7 +89,7 @@ test('security 41: Locations have the configured base and no other', async () =>
     const both = await ask('X-Forwarded-For: 192.0.2.7', 'Forwarded: for=6.6.6.6', 'X-Forwarded-Host: evil');
     expect([named.status, both.status]).toEqual([200, 400]);
     while (!['?n=2 ', '?n=3 '].every((line) => configured.logs().includes(line))) await pause(20);
-    expect(configured.logs()).toMatch(/^192\.0\.2\.7 - - .*n=2 /m);
+    await untilLogged(configured, /^192\.0\.2\.7 - - .*n=2 /m);
     expect(configured.logs()).not.toContain('6.6.6.6');
   } finally {
     await configured.dispose();
