@@ -63,6 +63,8 @@ export function printWelcome(
       : [`  cache   docker pull ${where}/proxy/docker.io/library/busybox`]),
     `  stop    Ctrl-C`,
   ];
+  // A full disk, or a reader that has gone, is no reason not to serve.
+  process.stdout.on('error', () => undefined);
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 

@@ -49,8 +49,8 @@ const rule = v.pipe(
       group: v.nullish(text('the name of a group')),
       anonymous: v.nullish(flag()),
       name: v.nullish(text('repository names such as "team/*"')),
-      actions: v.nullish(filledListOf(oneOf('pull', 'push', 'delete', '*'))),
-      ip: v.nullish(filledListOf(text('an address or a block such as "10.0.0.0/8"'))),
+      actions: v.optional(filledListOf(oneOf('pull', 'push', 'delete', '*'))),
+      ip: v.optional(filledListOf(text('an address or a block such as "10.0.0.0/8"'))),
       deny: v.nullish(flag()),
     },
     'expected a rule of account, group or anonymous with name, actions, and perhaps ip and deny',
@@ -138,7 +138,10 @@ export const authSchema = v.object({
 
 export const usersSchema = v.record(v.string(), user);
 export const groupsSchema = v.record(v.string(), names());
-export const aclSchema = v.array(rule);
+export const aclSchema = v.array(
+  rule,
+  'expected a list of rules; an empty one, [], refuses what "access" does not allow',
+);
 export const accessSchema = v.object({
   pull: v.nullish(names()),
   push: v.nullish(names()),

@@ -88,7 +88,7 @@ const upstream = v.object({
   ttl: v.nullish(duration()),
   tagttl: v.nullish(duration()),
   tags: v.nullish(v.array(v.object({ match: text('a pattern such as "v*"'), ttl: duration() }))),
-  allow: v.nullish(filledListOf(text('a pattern of names such as "library/*"'))),
+  allow: v.optional(filledListOf(text('a pattern of names such as "library/*"'))),
   deny: v.nullish(listOf(text('a pattern of names such as "library/*"'))),
   ca: v.nullish(text('the path of a PEM file')),
   insecure: v.nullish(flag()),

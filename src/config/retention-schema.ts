@@ -22,7 +22,7 @@ const age = () =>
   });
 
 const keep = v.object({
-  tags: v.nullish(filledListOf(tagPattern())),
+  tags: v.optional(filledListOf(tagPattern())),
   except: v.nullish(listOf(tagPattern())),
   newest: v.nullish(integer(1, 1_000_000)),
   by: v.nullish(oneOf('push', 'version')),
@@ -38,7 +38,7 @@ export const retentionSchema = v.object({
       v.object({
         repositories: filledListOf(repositoryPattern()),
         except: v.nullish(listOf(repositoryPattern())),
-        delete: v.nullish(filledListOf(tagPattern())),
+        delete: v.optional(filledListOf(tagPattern())),
         keep: v.nullish(v.array(keep)),
         untagged: v.nullish(age()),
       }),

@@ -107,11 +107,14 @@ export function listOf<const T extends v.GenericSchema<unknown, unknown>>(item: 
 }
 
 /**
- * A list of such, of one at least: an empty one is mostly what is left when the last item was taken out, and where it narrows
- * something down nobody can tell whether nothing or everything is meant.
+ * A list of such, of one at least: an empty one, or a key without a value, is mostly what is left when the last item was
+ * taken out, and where it narrows something down nobody can tell whether nothing or everything is meant. So it is
+ * `v.optional` and never `v.nullish`.
  */
 export function filledListOf<const T extends v.GenericSchema<unknown, unknown>>(item: T) {
   return v.pipe(
+    v.unknown(),
+    v.transform((input): unknown => input ?? []),
     listOf(item),
     v.minLength(1, 'the list is empty: name one at least, or leave it out with what it belongs to'),
   );

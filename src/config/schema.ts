@@ -192,7 +192,8 @@ export const fileSchema = v.object({
   auth: v.nullish(authSchema),
   users: v.nullish(usersSchema),
   groups: v.nullish(groupsSchema),
-  acl: v.nullish(aclSchema),
+  // Without a value it is what is left when the last rule was taken out, and nobody would be kept out.
+  acl: v.optional(aclSchema),
   access: v.nullish(accessSchema),
   catalog: v.nullish(v.object({ maxentries: v.nullish(integer()) })),
   tags: v.nullish(

@@ -15,7 +15,7 @@ const repositoryPattern = () =>
 
 export const tagRulesSchema = v.array(
   v.object({
-    repositories: v.nullish(filledListOf(repositoryPattern())),
+    repositories: v.optional(filledListOf(repositoryPattern())),
     tags: filledListOf(tagPattern()),
     except: v.nullish(listOf(tagPattern())),
   }),

@@ -53,14 +53,25 @@ export function createAccessLog(format: LogFormat): AccessLog {
     maxLength: MAX_UNREAD,
   });
   let timer: NodeJS.Timeout | undefined;
+  /** Whether lines may be gathered that no timer is set for. */
+  let isLeft = false;
+  const writeSoon = (): void => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      output.flush();
+    }, MAX_HELD).unref();
+  };
   output.on('error', () => undefined); // nobody reads standard output any more: that is no reason to stop serving
+  // What comes during a write that takes long is not written by `flush`, nor after it.
+  output.on('drain', () => {
+    if (isLeft) writeSoon();
+    isLeft = false;
+  });
   return {
     record(request) {
       output.write(accessLine(format, request));
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        output.flush();
-      }, MAX_HELD).unref();
+      isLeft = true;
+      writeSoon();
     },
     written: () =>
       new Promise((resolve) => {

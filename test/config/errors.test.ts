@@ -67,6 +67,27 @@ const WRONG: readonly (readonly [line: string, problem: string])[] = [
     '3:64: proxy.upstreams[0].allow: the list is empty: name one at least, or leave it out with what it belongs to',
   ],
   [
+    'acl: [{account: a, name: b, ip: }]',
+    '3:29: acl[0].ip: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'retention: {rules: [{repositories: a, delete: , keep: [{newest: 1}]}]}',
+    '3:39: retention.rules[0].delete: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'retention: {rules: [{repositories: a, keep: [{tags: , newest: 1}]}]}',
+    '3:47: retention.rules[0].keep[0].tags: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'proxy: {upstreams: [{name: a, url: "https://a.example", allow: }]}',
+    '3:57: proxy.upstreams[0].allow: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  [
+    'tags: {protected: [{repositories: , tags: a}]}',
+    '3:21: tags.protected[0].repositories: the list is empty: name one at least, or leave it out with what it belongs to',
+  ],
+  ['acl:', '3:1: acl: expected a list of rules; an empty one, [], refuses what "access" does not allow'],
+  [
     'proxy: {upstreams: [{name: a, url: "https://a.example", alow: [b]}]}',
     '3:57: proxy.upstreams[0].alow: unknown setting; did you mean proxy.upstreams[0].allow?',
   ],

@@ -4,6 +4,7 @@ import { constants, closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { entrepotCommand, type RunningRegistry } from '../harness/entrepot.ts';
 import { startRegistry } from '../harness/running-registry.ts';
 import { run } from '../harness/tools.ts';
+import { untilHolds } from '../harness/waiting.ts';
 import { createWorkspace } from '../harness/workspace.ts';
 
 /** Longer than a line is gathered, in milliseconds. */
@@ -84,6 +85,28 @@ test('a server that ends loses no line of its access log, though its reader come
     output += readAll(fd);
     expect(output.replaceAll('.', '')).toContain('"GET /v2/?CANARY HTTP/11" 200');
   });
+});
+
+test('lines that come while the reader has stopped are written when it goes on, and not with the next request', async () => {
+  await withFullOutput(async (server, fd) => {
+    for (let i = 0; i < 3; i += 1) {
+      await (await fetch(`${server.url}/v2/?LATER`)).arrayBuffer();
+      await Bun.sleep(100);
+    }
+    let output = '';
+    await untilHolds(() => (output += readAll(fd)).split('LATER').length > 3);
+  });
+});
+
+test('a server whose standard output cannot be written serves, and ends as it should', async () => {
+  const server = await startWithOutput('/dev/full');
+  try {
+    expect((await fetch(`${server.url}/v2/`)).status).toBe(200);
+    expect(await server.stop()).toBe(0);
+    expect(server.logs()).not.toContain('ENOSPC');
+  } finally {
+    await server.dispose();
+  }
 });
 
 test('a server ends although nobody reads its access log', async () => {
