@@ -75,7 +75,8 @@ export async function startDaemon(
       end(value ?? 128 + (signal === null ? 0 : constants.signals[signal])),
     );
   });
-  const outputRead = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const outputRead = () => Promise.race([closed, pause(OUTPUT_LIMIT)]);
   const pid = child.pid ?? -1;
   if (pid > 0) reapProcess(pid);
 
@@ -89,7 +90,7 @@ export async function startDaemon(
   const deadline = Date.now() + START_LIMIT;
   while (!(await options.ready().catch(() => false))) {
     if (code !== undefined) {
-      await Promise.race([outputRead, pause(OUTPUT_LIMIT)]);
+      await outputRead();
       throw failure(`ended with exit code ${code} before it answered`);
     }
     if (Date.now() > deadline) {
@@ -114,7 +115,7 @@ export async function startDaemon(
       clearTimeout(timer);
       killGroup(pid);
       if (result !== undefined) {
-        await Promise.race([outputRead, pause(OUTPUT_LIMIT)]);
+        await outputRead();
         return result;
       }
       await ended;
